@@ -1,0 +1,1 @@
+"""The shared-memory ring on the host, the frame store on the device, sampling."""

@@ -1,0 +1,1 @@
+"""Where messages come from: live sockets, the receiver process, pairing by index."""

@@ -1,0 +1,1 @@
+"""Fields that give an object or a probe: nothing about data or time."""

@@ -1,0 +1,1 @@
+"""Pure torch physics: geometry, propagation, forward models, losses, probes."""

@@ -1,0 +1,1 @@
+"""The engine: a step, a snapshot, and how good it is."""

@@ -1,0 +1,45 @@
+"""What the engine shows of itself: plain numpy, safe to hand to another thread."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good the reconstruction is; NaN where not known yet.
+
+    ``held_out_error`` is Σ(a - A)² / ΣA² over frames never trained on, with a
+    the predicted and A the measured amplitude. ``flat_error`` is the same for
+    an empty object under the same probe: what no reconstruction should exceed.
+    ``held_out_nll`` is the Poisson deviance per detector pixel of those frames.
+    ``covered`` is the share of the scanned bounding box with enough dose.
+    """
+
+    loss: float = float("nan")
+    held_out_error: float = float("nan")
+    flat_error: float = float("nan")
+    held_out_nll: float = float("nan")
+    covered: float = 0.0
+    probe_released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The reconstruction at one step.
+
+    ``object`` is complex64 ``[slices, H, W]``, ``probe`` complex64
+    ``[modes, K, K]``, ``coverage`` float32 ``[H, W]`` (illumination summed over
+    the exposures seen, 1 = one probe's peak). ``origin_m`` is the physical
+    (y, x) of the centre of object pixel [0, 0]; ``pixel_m`` its size (y, x).
+    """
+
+    object: np.ndarray
+    probe: np.ndarray
+    coverage: np.ndarray
+    origin_m: tuple[float, float]
+    pixel_m: tuple[float, float]
+    step: int
+    exposures: int
+    rolled_back: int = 0
+    quality: Quality = field(default_factory=Quality)

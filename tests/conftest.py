@@ -1,0 +1,50 @@
+"""Hygiene for every test: no leaked thread, no leaked ZMQ context, no GPU surprise."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ptystream", deadline=None, max_examples=50)
+settings.load_profile("ptystream")
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine can't run, with the reason."""
+    for item in items:
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason="no folder ../shared"))
+        if item.get_closest_marker("gpu"):
+            import torch
+
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of measured data beside the checkout."""
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads() -> Iterator[None]:
+    """Fail a test that leaves a thread of its own running."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        left = [
+            t
+            for t in threading.enumerate()
+            if t not in before and not t.name.startswith("pydevd")
+        ]
+        if not left:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"threads left running: {[t.name for t in left]}")
