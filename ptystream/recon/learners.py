@@ -1,0 +1,131 @@
+"""How a field learns from the gradient of its window."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from ptystream.models.field import Box
+from ptystream.models.pixels import Pixels
+from ptystream.recon.optim import Adam, update_tile
+
+
+class Learner(Protocol):
+    """Gives a window, takes its gradient back, and keeps the optimiser's state."""
+
+    def window(self, box: Box) -> Complex[Tensor, "s h w"]:
+        """Return the field on the box, cut from the graph."""
+        ...
+
+    def learn(
+        self,
+        gradient: Complex[Tensor, "s h w"],
+        fade: float,
+        finite: Bool[Tensor, ""],
+    ) -> None:
+        """Move the field of the last window against a preconditioned gradient.
+
+        A gradient of 1 asks for a change of -1; ``fade`` ≤ 1 scales the rates;
+        nothing changes where ``finite`` is false.
+        """
+        ...
+
+
+class PixelLearner:
+    """Steps of pixels with momentum: as in ePIE and its kin, by mini-batch."""
+
+    def __init__(
+        self,
+        field: Pixels,
+        *,
+        rate: float,
+        momentum: float,
+        constraint: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.field, self._rate, self._momentum = field, rate, momentum
+        self._constraint = constraint
+        self._box = Box(0, 0, 0, 0)
+
+    def window(self, box: Box) -> Complex[Tensor, "s h w"]:
+        """Return the pixels of the box."""
+        self._box = box
+        with torch.no_grad():
+            return self.field.window(box)
+
+    @torch.no_grad()
+    def learn(
+        self,
+        gradient: Complex[Tensor, "s h w"],
+        fade: float,
+        finite: Bool[Tensor, ""],
+    ) -> None:
+        """Move the pixels; their momentum is kept where the canvas keeps means."""
+        canvas = self.field.canvas
+        at = (slice(None), *canvas.slices(self._box))
+        pairs = torch.stack([gradient.real, gradient.imag], 1)
+        push = torch.where(finite, pairs.reshape(-1, *gradient.shape[1:]), 0)
+        speed = canvas.mean[at]
+        speed.mul_(self._momentum).sub_(push, alpha=self._rate * fade)
+        canvas.values[at].add_(speed)
+        if self._constraint is not None:
+            self.field.write(self._box, self._constraint(self.window(self._box)))
+
+
+class NeuralLearner:
+    """Adam on a network and on the tiles of its feature grids."""
+
+    def __init__(
+        self, field: torch.nn.Module, *, net_rate: float, grid_rate: float
+    ) -> None:
+        self.field = field
+        self._net_rate, self._grid_rate = net_rate, grid_rate
+        self._adam = Adam(field.parameters())
+        self._window: Tensor | None = None
+
+    def window(self, box: Box) -> Complex[Tensor, "s h w"]:
+        """Return the field on the box; its graph is kept for ``learn``."""
+        self._window = self.field.window(box)
+        return self._window.detach()
+
+    def learn(
+        self,
+        gradient: Complex[Tensor, "s h w"],
+        fade: float,
+        finite: Bool[Tensor, ""],
+    ) -> None:
+        """Carry the gradient through the network and take one step of Adam."""
+        window, self._window = self._window, None
+        if window is None:
+            raise RuntimeError("learn() without a window() before it")
+        window.backward(torch.where(finite, gradient, 0) / gradient.numel())
+        for tile in getattr(self.field, "tiles", []):
+            update_tile(tile, self._grid_rate * fade, finite)
+        self._adam.update(self._net_rate * fade, finite)
+
+
+class UnitLight(torch.nn.Module):
+    """A probe's field, scaled to a mean square of 1 a pixel: the engine's gauge."""
+
+    def __init__(self, field: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = field
+
+    def window(self, box: Box) -> Complex[Tensor, "s h w"]:
+        """Return the modes on the box, scaled together."""
+        return at_unit_light(self.inner.window(box))
+
+    def cover(self, box: Box) -> bool:
+        """Make room for the box."""
+        return self.inner.cover(box)
+
+
+def at_unit_light(probe: Complex[Tensor, "m k k"]) -> Complex[Tensor, "m k k"]:
+    """Return the probe with a mean square of 1 a pixel, all modes together."""
+    return probe / rms(probe)
+
+
+def rms(values: Complex[Tensor, "m k k"]) -> Float[Tensor, ""]:
+    """Return the root of the light in all modes, per pixel."""
+    return values.abs().square().sum(0).mean().sqrt()

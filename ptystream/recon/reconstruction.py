@@ -1,0 +1,254 @@
+"""A scan's reconstruction: store, sampler, engine and quality; one thread owns it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from ptystream.buffers.sampling import Mix, Sampler
+from ptystream.buffers.store import FrameStore, StoreStats
+from ptystream.models.canvas import Canvas
+from ptystream.models.field import Box
+from ptystream.physics.fused import predict
+from ptystream.recon.build import (
+    object_field,
+    object_learner,
+    pick_device,
+    probe_field,
+    probe_learner,
+)
+from ptystream.recon.engine import Batch, Engine, Rates, StepStats
+from ptystream.recon.learners import at_unit_light
+from ptystream.recon.options import ReconOptions
+from ptystream.recon.quality import Misfit, misfit
+from ptystream.recon.snapshot import Quality, Snapshot
+
+FIRST = 8
+"""Exposures needed before the scale of the data is known and learning begins."""
+MEASURED = 64
+"""Held-out exposures looked at each time the quality is measured."""
+LIT = 0.5
+"""Coverage, in peaks of the probe, from which a pixel counts as seen."""
+RELIGHT = 100
+"""Exposures after which the coverage follows what the probe has become."""
+ON_GRID_PX = 1e-3
+"""Positions nearer to the pixel grid than this need no shift of the probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the data are, beside options: all lengths in metres, points (y, x).
+
+    ``probe`` is the first guess, complex ``[modes, k, k]``; ``mask`` is true where the
+    detector can be trusted.
+    """
+
+    size: int
+    pixel_m: tuple[float, float]
+    probe: Complex[Tensor, "m k k"]
+    mask: np.ndarray | None = None
+    wide: bool = False
+
+
+class Reconstruction:
+    """Takes exposures as they come and steps whenever asked."""
+
+    def __init__(self, setting: Setting, options: ReconOptions) -> None:
+        e = options.engine
+        torch.manual_seed(e.seed)
+        self.options, self.setting = options, setting
+        self.device = pick_device(e.device)
+        self.store = FrameStore(
+            e.store,
+            setting.size,
+            held_out_share=e.held_out,
+            wide=setting.wide,
+            device=self.device,
+        )
+        self.object = object_field(options, self.device)
+        self.probe = probe_field(setting.probe, options, self.device)
+        mask = setting.mask
+        self.mask = None if mask is None else torch.from_numpy(mask).to(self.device)
+        self.engine = Engine(
+            object_learner(self.object, options),
+            probe_learner(self.probe, options),
+            size=setting.size,
+            beta=e.beta,
+            damping=e.damping,
+            mask=self.mask,
+        )
+        self._sampler = Sampler(self.store, batch=e.batch, seed=e.seed)
+        self._frame = Box(0, 0, setting.size, setting.size)
+        self._seen = Canvas(torch.zeros(1, device=self.device))
+        self._box: Box | None = None
+        self._photons = 0.0
+        self._light = torch.zeros((setting.size, setting.size), device=self.device)
+        self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
+        self._exposures = 0
+        self._last: StepStats | None = None
+        self._good: Snapshot | None = None
+
+    def add(
+        self, index: int, counts: np.ndarray, position_m: tuple[float, float]
+    ) -> None:
+        """Take one exposure.
+
+        Args:
+            index: the trigger index.
+            counts: ``[k, k]`` photons, zero frequency in the centre.
+            position_m: (y, x) of the middle of the exposure.
+        """
+        place = np.asarray(position_m) / self.setting.pixel_m
+        self.store.put(index, counts, place)
+        self._exposures += 1
+        self._low, self._high = (
+            np.minimum(self._low, place),
+            np.maximum(self._high, place),
+        )
+        y, x = (int(v) for v in np.round(place - self.setting.size / 2))
+        box = Box(y, x, self.setting.size, self.setting.size)
+        self._box = box if self._box is None else self._box.union(box)
+        self.object.cover(box)
+        self._see(box)
+        if self._exposures <= FIRST:
+            self._weigh()
+
+    def step(self, *, fade: float = 1.0, live: bool = True) -> StepStats | None:
+        """Learn from one batch; None while there is too little to learn from.
+
+        Args:
+            fade: scales every rate; below 1 while refining.
+            live: fresh and poorly fitted exposures come first; else all alike.
+        """
+        if self._exposures < FIRST:
+            return None
+        slots = self._sampler.pick(Mix() if live else Mix(fresh=0.0, poor=0.1))
+        if not len(slots):
+            return None
+        rates = Rates(fade, self.released and not self.options.probe.known)
+        stats = self.engine.step(self._batch(slots), rates)
+        at = torch.from_numpy(slots).to(self.device, non_blocking=True)
+        self.store.loss[at] = stats.by_pattern
+        self._last = stats
+        return stats
+
+    @property
+    def released(self) -> bool:
+        """Whether the scan is wide enough both ways to tell probe from object."""
+        if self._exposures < FIRST:
+            return False
+        width = (self._high - self._low).min() / self.setting.size
+        return bool(width >= self.options.probe.release)
+
+    def measure(self) -> Quality:
+        """Predict held-out exposures; waits for the device."""
+        if self._last is None:
+            return Quality()
+        self._sampler.loss = self.store.loss.cpu().numpy()
+        total = self._misfit()
+        loss = float(self._last.loss)
+        covered = self._covered()
+        if total is None:
+            return Quality(loss, covered=covered, probe_released=self.released)
+        power = float(total.power)
+        return Quality(
+            loss=loss,
+            held_out_error=float(total.error) / power,
+            flat_error=float(total.flat) / power,
+            held_out_nll=float(total.deviance) / total.pixels,
+            covered=covered,
+            probe_released=self.released,
+        )
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the reconstruction as it stands, or the last one that was finite."""
+        if self._box is None or self._exposures < FIRST:
+            return None
+        with torch.no_grad():
+            made = self.object.window(self._box).cpu().numpy()
+            probe = self.probe.window(self._frame)
+            probe = (probe * self._photons**0.5).cpu().numpy()
+        if not (np.isfinite(made).all() and np.isfinite(probe).all()):
+            return self._good
+        rows, cols = self._seen.slices(self._box)
+        pixel = self.setting.pixel_m
+        self._good = Snapshot(
+            object=made,
+            probe=probe,
+            coverage=self._seen.values[0, rows, cols].cpu().numpy().copy(),
+            origin_m=(self._box.y * pixel[0], self._box.x * pixel[1]),
+            pixel_m=pixel,
+            step=self.engine.steps,
+            exposures=self._exposures,
+            rolled_back=self.engine.refused(),
+            quality=self.measure(),
+        )
+        return self._good
+
+    def store_stats(self) -> StoreStats:
+        """Return what the store holds."""
+        return self.store.stats()
+
+    def _weigh(self) -> None:
+        """Find the photons to an amplitude of 1 from the first exposures."""
+        slots = torch.arange(self.store.frames, device=self.device)
+        light = self.store.amplitude(slots).square()
+        light = light if self.mask is None else light[:, self.mask]
+        self._photons = max(float(light.mean()), 1e-12)
+
+    def _batch(self, slots: np.ndarray) -> Batch:
+        """Gather exposures: amplitudes in the engine's gauge, corners and shifts."""
+        corner = self.store.position_px[slots] - self.setting.size / 2
+        whole = np.round(corner)
+        beside = corner - whole
+        at = torch.from_numpy(slots).to(self.device, non_blocking=True)
+        shift = None
+        if np.abs(beside).max() > ON_GRID_PX:
+            shift = torch.from_numpy(beside).float().to(self.device, non_blocking=True)
+        amplitude = self.store.amplitude(at).mul_(self._photons**-0.5)
+        return Batch([(int(y), int(x)) for y, x in whole], shift, amplitude)
+
+    def _see(self, box: Box) -> None:
+        """Add one exposure's light to the coverage."""
+        if self._exposures % RELIGHT == 1:
+            with torch.no_grad():
+                light = self.probe.window(self._frame).abs().square().sum(0)
+            self._light = light / light.max()
+        self._seen.cover(box)
+        rows, cols = self._seen.slices(box)
+        self._seen.values[0, rows, cols] += self._light
+
+    def _covered(self) -> float:
+        """Return the share of the box of probe centres that has been lit."""
+        low = np.floor(self._low).astype(int)
+        extent = np.ceil(self._high).astype(int) - low + 1
+        rows, cols = self._seen.slices(Box(*low.tolist(), *extent.tolist()))
+        return float((self._seen.values[0, rows, cols] >= LIT).float().mean())
+
+    def _misfit(self) -> Misfit | None:
+        """Sum the misfit of held-out exposures, in batches that lie together."""
+        held = np.flatnonzero(self.store.held_out[: self.store.frames])
+        held = held[np.argsort(self.store.order[held])]
+        held = held[np.linspace(0, len(held) - 1, min(len(held), MEASURED)).astype(int)]
+        total = None
+        for start in range(0, len(held), 16):
+            part = self._misfit_of(held[start : start + 16])
+            total = part if total is None else total.plus(part)
+        return total
+
+    @torch.no_grad()
+    def _misfit_of(self, slots: np.ndarray) -> Misfit:
+        """Return the misfit of one batch."""
+        batch = self._batch(slots)
+        box, patterns = self.engine.place(batch)
+        probe = at_unit_light(self.probe.window(self._frame))
+        window = self.object.window(box).prod(0)
+        return misfit(
+            predict(window, probe, patterns),
+            predict(torch.ones_like(window), probe, patterns),
+            patterns.amplitude,
+            photons=self._photons,
+            mask=self.mask,
+        )
