@@ -1,0 +1,1 @@
+from tape_peers import peers as peers
