@@ -1,1 +1,1 @@
-"""A beamline on real sockets, with its own forward model; it keeps the truth to itself."""
+"""A beamline on real sockets: its own forward model, and the truth in a file only."""
