@@ -1,7 +1,7 @@
 """What every field keeps: the object (or the probe) on a window of an unbounded canvas."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Complex
 from torch import Tensor
@@ -39,6 +39,7 @@ class Box(NamedTuple):
         )
 
 
+@runtime_checkable
 class Field(Protocol):
     """An object in slices, or a probe in modes: the engine can't tell which kind.
 

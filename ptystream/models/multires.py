@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ptystream.models.canvas import Canvas, Tile
 from ptystream.models.field import Box
+from ptystream.physics.forward import polar
 
 
 class MultiRes(nn.Module):
@@ -34,15 +35,16 @@ class MultiRes(nn.Module):
             Canvas(fill, cell_px=finest_px << level, scatter=1e-2)
             for level in range(levels)
         ]
+        head = nn.Linear(width, 2 * slices)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
         self.net = nn.Sequential(
             nn.Linear(levels * features, width),
             nn.ReLU(),
             nn.Linear(width, width),
             nn.ReLU(),
-            nn.Linear(width, 2 * slices),
+            head,
         ).to(device)
-        nn.init.zeros_(self.net[-1].weight)
-        nn.init.zeros_(self.net[-1].bias)
         self.tiles: list[Tile] = []
         self._weights: dict[tuple[int, int, int], Tensor] = {}
 
@@ -58,7 +60,7 @@ class MultiRes(nn.Module):
         features = torch.cat([level for level, _ in levels])
         hidden = features.reshape(len(features), -1).T
         out = self.net(hidden).T.reshape(self.slices, 2, box.h, box.w)
-        return torch.polar(1 + out[:, 0], out[:, 1])
+        return polar(1 + out[:, 0], out[:, 1])
 
     def _level(
         self, canvas: Canvas, box: Box

@@ -112,7 +112,12 @@ def patch_index(
 
 
 def checkerboard(size: int, device: torch.device) -> Float[Tensor, "k k"]:
-    """Return (-1)^(y+x): on the probe, it moves the zero frequency to the centre."""
+    """Return (-1)^(y+x): on the probe, it moves the zero frequency to the centre.
+
+    For even sizes only; ValueError for others.
+    """
+    if size % 2:
+        raise ValueError(f"patterns of {size} pixels: expected an even number")
     line = 1 - 2 * (torch.arange(size, device=device) % 2)
     return (line[:, None] * line).float()
 
