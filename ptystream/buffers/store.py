@@ -32,7 +32,8 @@ class FrameStore:
     """Counts ``[capacity, k, k]`` in 2 or 4 bytes, and where each was taken.
 
     When full, the oldest frame of the most crowded place makes room, so that every
-    region of a long scan stays represented. A place is a square of a quarter pattern.
+    region of a long scan stays represented. A place is a square of a quarter pattern,
+    and doubles whenever the scan has more places than a quarter of the store.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class FrameStore:
         self.loss = torch.full((capacity,), torch.inf, device=device)
         self.order = np.zeros(capacity, np.int64)
         self.frames = self.evicted = self._arrivals = 0
+        self._place_px = size / 4
         self._places: dict[tuple[int, int], deque[int]] = {}
         self._crowds: list[tuple[int, tuple[int, int]]] = []
 
@@ -101,11 +103,25 @@ class FrameStore:
 
     def _place(self, slot: int) -> tuple[int, int]:
         """Return the square in which a slot's exposure lies."""
-        y, x = np.floor(self.position_px[slot] / (self.size / 4)).astype(int)
+        y, x = np.floor(self.position_px[slot] / self._place_px).astype(int)
         return int(y), int(x)
 
     def _enter(self, slot: int) -> None:
         """Note the slot in its place."""
+        self._join(slot)
+        while len(self._places) > max(self.capacity // 4, 1):
+            self._coarsen()
+
+    def _coarsen(self) -> None:
+        """Double the places, and sort all slots into them, oldest first."""
+        self._place_px *= 2
+        self._places.clear()
+        self._crowds.clear()
+        for slot in np.argsort(self.order[: self.frames]):
+            self._join(int(slot))
+
+    def _join(self, slot: int) -> None:
+        """Add the slot to the crowd of its place."""
         place = self._place(slot)
         crowd = self._places.setdefault(place, deque())
         crowd.append(slot)

@@ -12,8 +12,9 @@ class RunInfo:
     """One reconstruction run: which scan it belongs to, how it was made.
 
     ``run`` is this reconstruction's uid, ``scan`` the uid of the scan that it
-    reconstructs. ``provenance`` is JSON-safe: configuration, version, seed,
-    geometry with the origin of each value, the scan's own metadata.
+    reconstructs, ``started_s`` wall time since 1970. ``provenance`` is JSON-safe:
+    ``configuration``, ``version``, ``seed``, ``geometry`` with the origin of each
+    value, and ``scan_meta``, the scan's own metadata as its stream gave it.
     """
 
     run: str

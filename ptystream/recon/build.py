@@ -58,7 +58,8 @@ def object_learner(field: Field, options: ReconOptions) -> Learner:
     e = options.engine
     if isinstance(field, Pixels):
         return PixelLearner(field, rate=e.object_rate, momentum=e.momentum)
-    return NeuralLearner(field, net_rate=e.net_rate, grid_rate=e.grid_rate)
+    rate = e.siren_rate if isinstance(field, Siren) else e.net_rate
+    return NeuralLearner(field, net_rate=rate, grid_rate=e.grid_rate)
 
 
 def probe_field(
@@ -71,8 +72,8 @@ def probe_field(
         pixels = Pixels(len(first), empty=0j, device=str(device))
         pixels.write(box, first)
         return pixels
-    grid = HashGrid(len(first), size_px=box.h, output_scale=100.0, peak=None)
-    grid = UnitLight(grid.to(device))
+    net = HashGrid(len(first), size_px=box.h, output_scale=100.0, peak=None)
+    grid = UnitLight(net.to(device))
     pretrain(grid, first, box, steps=HASH_STEPS, lr=1e-3)
     return grid
 

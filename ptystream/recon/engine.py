@@ -37,6 +37,9 @@ class Rates:
     probe: bool = True
 
 
+FULL = Rates()
+
+
 class Engine:
     """Joint learning of object and probe from batches of amplitudes.
 
@@ -60,7 +63,7 @@ class Engine:
         self.steps = 0
         self._refused: Tensor | None = None
 
-    def step(self, batch: Batch, rates: Rates = Rates()) -> StepStats:
+    def step(self, batch: Batch, rates: Rates = FULL) -> StepStats:
         """Learn from one batch; a step that is not finite changes nothing and counts."""
         box, patterns = self.place(batch)
         window = self.objects.window(box)

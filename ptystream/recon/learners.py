@@ -1,13 +1,14 @@
 """How a field learns from the gradient of its window."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
+from torch.nn import Parameter
 
-from ptystream.models.field import Box
+from ptystream.models.field import Box, Field
 from ptystream.models.pixels import Pixels
 from ptystream.recon.optim import Adam, update_tile
 
@@ -76,9 +77,7 @@ class PixelLearner:
 class NeuralLearner:
     """Adam on a network and on the tiles of its feature grids."""
 
-    def __init__(
-        self, field: torch.nn.Module, *, net_rate: float, grid_rate: float
-    ) -> None:
+    def __init__(self, field: Field, *, net_rate: float, grid_rate: float) -> None:
         self.field = field
         self._net_rate, self._grid_rate = net_rate, grid_rate
         self._adam = Adam(field.parameters())
@@ -86,8 +85,9 @@ class NeuralLearner:
 
     def window(self, box: Box) -> Complex[Tensor, "s h w"]:
         """Return the field on the box; its graph is kept for ``learn``."""
-        self._window = self.field.window(box)
-        return self._window.detach()
+        window = self.field.window(box)
+        self._window = window
+        return window.detach()
 
     def learn(
         self,
@@ -105,12 +105,15 @@ class NeuralLearner:
         self._adam.update(self._net_rate * fade, finite)
 
 
-class UnitLight(torch.nn.Module):
+class UnitLight:
     """A probe's field, scaled to a mean square of 1 a pixel: the engine's gauge."""
 
-    def __init__(self, field: torch.nn.Module) -> None:
-        super().__init__()
+    def __init__(self, field: Field) -> None:
         self.inner = field
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield what is learned."""
+        return self.inner.parameters()
 
     def window(self, box: Box) -> Complex[Tensor, "s h w"]:
         """Return the modes on the box, scaled together."""

@@ -18,6 +18,8 @@ def update_tile(tile: Tile, rate: float, finite: Bool[Tensor, ""]) -> None:
     Each cell has its own age, so a region reached late is corrected for its own start
     and the step costs what the tile costs, whatever the size of the canvas.
     """
+    if tile.leaf.grad is None:
+        return
     canvas, at = tile.canvas, (slice(None), tile.rows, tile.cols)
     gradient = torch.where(finite, tile.leaf.grad, 0)
     mean, square = canvas.mean[at], canvas.square[at]
@@ -53,9 +55,7 @@ class Adam:
                 continue
             gradient = torch.where(finite, p.grad, 0)
             mean.lerp_(gradient, 1 - BETA_MEAN)
-            square.mul_(BETA_SQUARE).addcmul_(
-                gradient, gradient, value=1 - BETA_SQUARE
-            )
+            square.mul_(BETA_SQUARE).addcmul_(gradient, gradient, value=1 - BETA_SQUARE)
             step = mean / (square / fade_square).sqrt_().add_(FLOOR)
             p.sub_(step.mul_(finite), alpha=rate / fade_mean)
             p.grad = None

@@ -70,11 +70,13 @@ class EngineOptions:
     damping: Positive = 0.1
     """Light that every pixel is taken to have, in units of the brightest."""
     net_rate: Positive = 3e-3
-    """Networks: Adam's rate."""
+    """multires, hashgrid: Adam's rate for the network (a tenth for the probe's)."""
+    siren_rate: Positive = 5e-4
+    """siren: Adam's rate."""
     grid_rate: Positive = 2e-2
     """Feature grids: Adam's rate."""
     probe_rate: Positive = 0.5
-    """Probe: as ``object_rate``; its network takes a tenth of ``net_rate``."""
+    """Probe of pixels: as ``object_rate``."""
     store: Count = 4096
     """Exposures kept on the device."""
     held_out: Share = 0.05
@@ -82,7 +84,7 @@ class EngineOptions:
     seed: int = 0
     """Of sampling and of the networks' first weights."""
     threads: Annotated[int, Ge(0)] = 0
-    """Threads of the processor for training; 0: as many as it has."""
+    """Cores for training; 0: all of them offline, all but one live."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
 

@@ -24,7 +24,13 @@ class Misfit(NamedTuple):
 
     def plus(self, other: "Misfit") -> "Misfit":
         """Return the sums of both."""
-        return Misfit(*(a + b for a, b in zip(self, other, strict=True)))
+        return Misfit(
+            self.error + other.error,
+            self.flat + other.flat,
+            self.power + other.power,
+            self.deviance + other.deviance,
+            self.pixels + other.pixels,
+        )
 
 
 def misfit(

@@ -180,6 +180,7 @@ class Reconstruction:
             coverage=self._seen.values[0, rows, cols].cpu().numpy().copy(),
             origin_m=(self._box.y * pixel[0], self._box.x * pixel[1]),
             pixel_m=pixel,
+            positions_m=self.store.position_px[: self.store.frames] * pixel,
             step=self.engine.steps,
             exposures=self._exposures,
             rolled_back=self.engine.refused(),

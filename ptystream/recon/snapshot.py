@@ -32,6 +32,7 @@ class Snapshot:
     ``[modes, K, K]``, ``coverage`` float32 ``[H, W]`` (illumination summed over
     the exposures seen, 1 = one probe's peak). ``origin_m`` is the physical
     (y, x) of the centre of object pixel [0, 0]; ``pixel_m`` its size (y, x).
+    ``positions_m`` ``[n, 2]`` (y, x) are the exposures that the store holds.
     """
 
     object: np.ndarray
@@ -39,6 +40,7 @@ class Snapshot:
     coverage: np.ndarray
     origin_m: tuple[float, float]
     pixel_m: tuple[float, float]
+    positions_m: np.ndarray
     step: int
     exposures: int
     rolled_back: int = 0

@@ -1,1 +1,1 @@
-from tape_peers import peers as peers
+from tests.tape.tape_peers import peers as peers

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import zmq
-from tape_peers import Peers
+from tests.tape.tape_peers import Peers
 
 from ptystream.errors import ConfigError, TapeError
 from ptystream.tape.log import TapeReader

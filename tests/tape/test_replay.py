@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from tape_peers import Peers
+from tests.tape.tape_peers import Peers
 
 from ptystream.errors import ConfigError, StoppedError
 from ptystream.tape.format import Record

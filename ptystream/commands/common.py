@@ -1,0 +1,49 @@
+"""What several commands share."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ptystream.config import Config, load
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config`` and ``--set``."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, such as engine.batch=32; wins over file and environment",
+    )
+
+
+def config_of(args: argparse.Namespace, *flags: str) -> Config:
+    """Return the configuration of file, environment, own flags and ``--set``."""
+    return load(args.config, flags=[*flags, *args.set])
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGINT and SIGTERM set, and put the handlers back."""
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(s, lambda *_: stop.set()) for s in signals]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def say_json(values: Mapping[str, Any]) -> None:
+    """Print one line of JSON on standard output, at once."""
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()

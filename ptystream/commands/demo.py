@@ -1,0 +1,233 @@
+"""``ptystream demo``: a beamline, the service and the report, as real processes."""
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from ptystream.commands.common import say_json, stopped_by_signals
+from ptystream.errors import StoppedError
+
+FREE = "tcp://127.0.0.1:0"
+START_S = 60.0
+LIMIT_S = 240.0
+PLAIN_S = 3.0
+"""Without a terminal, a line of progress so often."""
+
+
+def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
+    """Add what ``demo`` takes."""
+    parser.add_argument("--preset", default="demo", help="the simulated scan")
+    parser.add_argument("--field", help="the object's field: pixels, multires, siren")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="kept here"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="refine at most so long"
+    )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the processes said."""
+
+    sent: int
+    ended: dict[str, Any]
+    score: dict[str, Any]
+    result: Path
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; the last line of standard output is one JSON object."""
+    console = Console(stderr=True)
+    folder = args.results / time.strftime("demo-%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    console.print(
+        "A simulated beamline streams a scan; the service reconstructs it as it comes."
+    )
+    with stopped_by_signals() as stop:
+        report = _stream(args, folder, console, stop.is_set)
+    if report is None:
+        return 130
+    say_json(_summary(report, console))
+    return 0
+
+
+def _stream(args, folder: Path, console: Console, stopped) -> Report | None:
+    """Start both processes, watch them to their end, score the result."""
+    truth = folder / "truth.h5"
+    with contextlib.ExitStack() as stack:
+        beamline = stack.enter_context(
+            _process(
+                "simulate",
+                f"--preset={args.preset}",
+                f"--truth={truth}",
+                f"--set=detector.address={FREE}",
+                f"--set=encoder.address={FREE}",
+            )
+        )
+        senders = _line(beamline, "the simulated beamline")
+        service = stack.enter_context(
+            _process("serve", "--scans=1", *_serve_flags(args, folder, senders))
+        )
+        ready = _line(service, "the service")["ready"]
+        if not _watch(ready["status"], service, console, stopped):
+            return None
+        ended = _line(service, "the service")
+        sent = _line(beamline, "the simulated beamline")
+        service.wait(60)
+    result = next(folder.glob("*_*.h5"))
+    scored = subprocess.run(
+        [*_command("score"), str(result), str(truth), "--json"],
+        check=True,
+        capture_output=True,
+    )
+    return Report(sent["detector"]["items"], ended, json.loads(scored.stdout), result)
+
+
+def _serve_flags(args, folder: Path, senders: dict[str, str]) -> list[str]:
+    """Return what the service is told: free ports, this beamline, this folder."""
+    flags = [
+        f"--detector=ptys+sub://{senders['detector'].partition('://')[2]}",
+        f"--positions=ptys+sub://{senders['encoder'].partition('://')[2]}",
+        f"--results={folder}",
+        f"--set=publish.control={FREE}",
+        f"--set=publish.status={FREE}",
+        f"--set=publish.preview={FREE}",
+        "--set=publish.metrics=127.0.0.1:0",
+        f"--set=refine.max_s={args.seconds}",
+    ]
+    return flags + ([f"--field={args.field}"] if args.field else [])
+
+
+def _command(name: str) -> list[str]:
+    """Return the words that run a command of this very installation."""
+    return [sys.executable, "-m", "ptystream", name, "--quiet"]
+
+
+@contextlib.contextmanager
+def _process(name: str, *flags: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command until it ends, or end it when the demo ends first."""
+    process = subprocess.Popen(
+        [*_command(name), *flags], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _line(process: subprocess.Popen[str], who: str) -> dict[str, Any]:
+    """Return the next line of JSON that a process prints."""
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if not line:
+        raise StoppedError(f"{who} ended early with status {process.wait()}")
+    return json.loads(line)
+
+
+def _watch(address: str, service, console: Console, stopped) -> bool:
+    """Show progress until the scan is finished; False if the user stops it."""
+    with zmq.Context() as context, context.socket(zmq.SUB) as status:
+        status.setsockopt(zmq.LINGER, 0)
+        status.subscribe(b"")
+        status.connect(address)
+        shown_s, deadline_s = 0.0, time.monotonic() + LIMIT_S
+        with Live(console=console, transient=True, auto_refresh=False) as live:
+            while service.poll() is None and time.monotonic() < deadline_s:
+                if stopped():
+                    return False
+                if not status.poll(200):
+                    continue
+                state = json.loads(status.recv_multipart()[-1])
+                if state["finished_scans"]:
+                    return True
+                if console.is_terminal:
+                    live.update(_table(state), refresh=True)
+                elif time.monotonic() - shown_s >= PLAIN_S:
+                    shown_s = time.monotonic()
+                    console.print(_plain(state), highlight=False)
+    raise StoppedError(f"the service ended, or took more than {LIMIT_S:g} s")
+
+
+def _facts(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what a scientist wants to see while it runs."""
+    frames, quality = state["frames"], state["quality"]
+    lost = sum(frames["lost"].values())
+    return [
+        ("state", state["state"]),
+        ("frames", f"{frames['received']} of {frames['expected'] or '?'}"),
+        ("lost", str(lost)),
+        ("lag", f"{_number(state['lag_s'])} s"),
+        ("steps", str(state["step"])),
+        ("loss", _number(quality.get("loss"))),
+        ("held-out error", _number(quality.get("held_out_error"))),
+        ("empty object's", _number(quality.get("flat_error"))),
+        ("covered", f"{quality.get('covered') or 0:.0%}"),
+    ]
+
+
+def _number(value: float | None) -> str:
+    """Return three digits, or a dash for what is not known yet."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _table(state: dict[str, Any]) -> Table:
+    """Return the live display."""
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in _facts(state):
+        table.add_row(f"[dim]{name}", value)
+    return table
+
+
+def _plain(state: dict[str, Any]) -> str:
+    """Return the display in one line."""
+    return "  ".join(f"{name} {value}" for name, value in _facts(state))
+
+
+def _summary(report: Report, console: Console) -> dict[str, Any]:
+    """Print the report, and return it as the last line wants it."""
+    frames, aligned = report.ended["frames"], report.score["aligned"]
+    flat = report.score["flat_aligned"]
+    after_s = report.ended["seconds_after_last_frame"]
+    lost = report.sent - frames["paired"]
+    picture = report.result.with_suffix(".png")
+    console.print(
+        f"frames     {report.sent} sent, {frames['received']} received, {lost} lost\n"
+        f"amplitude  {aligned['psnr_amplitude_db']:.1f} dB PSNR "
+        f"(an empty object: {flat['psnr_amplitude_db']:.1f})\n"
+        f"phase      {aligned['psnr_phase_db']:.1f} dB PSNR "
+        f"(an empty object: {flat['psnr_phase_db']:.1f})\n"
+        f"done       {after_s:.1f} s after the last frame: {report.ended['refined']}\n"
+        f"picture    {picture}\n"
+        f"result     {report.result}",
+        highlight=False,
+    )
+    return {
+        "frames_sent": report.sent,
+        "frames_received": frames["received"],
+        "frames_lost": lost,
+        "psnr_amplitude_db": round(aligned["psnr_amplitude_db"], 2),
+        "psnr_phase_db": round(aligned["psnr_phase_db"], 2),
+        "seconds_after_last_frame": round(after_s, 2),
+        "picture": str(picture),
+        "result": str(report.result),
+    }

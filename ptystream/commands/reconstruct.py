@@ -1,0 +1,91 @@
+"""``ptystream reconstruct``: a file through the same engine as a live scan."""
+
+import argparse
+import sys
+import uuid
+from pathlib import Path
+
+from ptystream.commands.common import (
+    add_config,
+    config_of,
+    say_json,
+    stopped_by_signals,
+)
+from ptystream.publish.files import result_of, write_result
+from ptystream.publish.history import History
+from ptystream.publish.picture import draw
+from ptystream.publish.sink import FrameCounts
+from ptystream.service.offline import Acquired, Progress, half, load, reconstruct
+
+
+def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
+    """Add what ``reconstruct`` takes."""
+    parser.add_argument("file", type=Path, help="a CXI file or a tape")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--field", help="the object's field: pixels, multires, siren")
+    parser.add_argument("--probe", help="the probe's field: pixels, hashgrid")
+    parser.add_argument("--seconds", type=float, help="at most so long (default: 30)")
+    parser.add_argument("--scan", metavar="UID", help="which scan of a tape")
+    parser.add_argument(
+        "--half", choices=("even", "odd"), help="every second exposure only, for FRC"
+    )
+    add_config(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reconstruct, write result and picture, print one line of JSON."""
+    named = {
+        "object.field": args.field,
+        "probe.field": args.probe,
+        "refine.max_s": args.seconds,
+    }
+    flags = [f"{key}={value}" for key, value in named.items() if value is not None]
+    config = config_of(args, *flags)
+    scan = load(args.file, scan=args.scan)
+    if args.half:
+        scan = Acquired(
+            scan.start, half(scan.exposures, int(args.half == "odd")), scan.extras
+        )
+    history = History()
+    counts = FrameCounts(len(scan.exposures), len(scan.exposures), len(scan.exposures))
+
+    def report(progress: Progress) -> None:
+        history.add(progress.seconds, progress.snapshot, counts)
+        if not args.quiet:
+            print(_line(progress), file=sys.stderr)
+
+    with stopped_by_signals() as stop:
+        scan_run, snapshot, end = reconstruct(
+            scan, config, run=str(uuid.uuid4()), progress=report, stop=stop.is_set
+        )
+    if snapshot is None:
+        print("nothing was reconstructed: no exposure came", file=sys.stderr)
+        return 1
+    result = result_of(snapshot, scan_run.info, history.columns())
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    write_result(args.output, result)
+    picture = args.output.with_suffix(".png")
+    draw(result, history.columns(), picture, args.file.name)
+    say_json(
+        {
+            "result": str(args.output),
+            "picture": str(picture),
+            "exposures": snapshot.exposures,
+            "steps": snapshot.step,
+            "seconds": round(end.seconds_after_last_frame, 2),
+            "held_out_error": snapshot.quality.held_out_error,
+            "flat_error": snapshot.quality.flat_error,
+            "stopped_because": end.refined,
+        }
+    )
+    return 0
+
+
+def _line(progress: Progress) -> str:
+    """Return one line of progress."""
+    q = progress.snapshot.quality
+    return (
+        f"{progress.seconds:6.1f} s  step {progress.snapshot.step:6d}  "
+        f"loss {q.loss:.3g}  held-out error {q.held_out_error:.3g} "
+        f"(empty object {q.flat_error:.3g})"
+    )

@@ -1,0 +1,41 @@
+"""``ptystream serve``: the live service."""
+
+import argparse
+
+from ptystream.commands.common import (
+    add_config,
+    config_of,
+    say_json,
+    stopped_by_signals,
+)
+from ptystream.service.live import Service
+
+
+def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
+    """Add what ``serve`` takes."""
+    add_config(parser)
+    parser.add_argument(
+        "--detector", metavar="URL", help="such as ptys+sub://HOST:PORT"
+    )
+    parser.add_argument("--positions", metavar="URL", help="the encoders' stream")
+    parser.add_argument("--field", help="the object's field: pixels, multires, siren")
+    parser.add_argument("--results", metavar="DIR", help="where results are kept")
+    parser.add_argument(
+        "--scans", type=int, metavar="N", help="end after N scans (default: serve on)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal; print one line of JSON with the bound addresses."""
+    named = {
+        "detector.endpoint": args.detector,
+        "positions.endpoint": args.positions,
+        "object.field": args.field,
+        "publish.results": args.results,
+    }
+    flags = [f"{key}={value}" for key, value in named.items() if value is not None]
+    config = config_of(args, *flags)
+    with stopped_by_signals() as stop, Service(config) as service:
+        say_json({"ready": service.addresses()})
+        service.run(stop, scans=args.scans, finished=say_json)
+    return 0

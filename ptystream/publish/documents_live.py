@@ -1,0 +1,129 @@
+"""Derived-run documents on a Bluesky 0MQ bus, as JSON: never pickle.
+
+Speaks the bus's one-frame format itself, over XPUB. Bluesky's own publisher can't
+tell whether anybody listens, so what it sends first is lost unseen; and its close
+waits without end when the proxy has died with documents unsent.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import zmq
+
+from ptystream.errors import ConfigError, StoppedError
+from ptystream.publish.documents import DerivedRun, Document, extra
+from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
+from ptystream.recon.snapshot import Snapshot
+
+SEND_HWM = 1000
+"""Documents that wait for a slow proxy; at more, sending fails and is counted."""
+
+LINGER_MS = 1000
+
+
+class DocumentSink:
+    """Sends each run's documents to a proxy's in-address (``tcp://host:port``).
+
+    Subscribe with ``RemoteDispatcher(…, prefix=b"an", deserializer=orjson.loads)``.
+    A start waits ``settle_s`` for the proxy's subscription and raises StoppedError
+    without one; under a SinkThread it is repeated when the next snapshot comes.
+    Raises ConfigError without the extra ``bluesky``.
+    """
+
+    name = "documents"
+
+    def __init__(
+        self,
+        address: str,
+        prefix: bytes = b"an",
+        settle_s: float = 2.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if b" " in prefix:
+            raise ConfigError(f"document prefix {prefix!r} may not contain a space")
+        extra("event_model", "event-model")
+        self._encode = _json_encoder()
+        self._address = address if "://" in address else f"tcp://{address}"
+        self._prefix = prefix
+        self._settle_s = settle_s
+        self._clock = clock
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._socket: zmq.Socket[bytes] | None = None
+        self._heard = False
+        self._run: DerivedRun | None = None
+
+    def __enter__(self) -> Self:
+        """Connect, so that the proxy has subscribed by the time a run starts."""
+        self._opened()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close."""
+        self.close()
+
+    def start(self, info: RunInfo) -> None:
+        """Send the start document once somebody listens."""
+        self._run = None
+        run = DerivedRun(info, self._clock)
+        self._wait_for_listener()
+        self._send([run.start()])
+        self._run = run
+
+    def update(self, snapshot: Snapshot, frames: FrameCounts) -> None:
+        """Send an event, and before the first of them the descriptor."""
+        if self._run is not None:
+            self._send(self._run.update(snapshot, frames))
+
+    def stop(self, snapshot: Snapshot | None, frames: FrameCounts, end: RunEnd) -> None:
+        """Send the last event and the stop document."""
+        run, self._run = self._run, None
+        if run is not None:
+            self._send(run.stop(snapshot, frames, end))
+
+    def close(self) -> None:
+        """Give unsent documents a second, then drop them and disconnect."""
+        if self._socket is not None and self._context is not None:
+            self._socket.close(linger=LINGER_MS)
+            self._context.term()
+        self._socket = self._context = None
+        self._heard = False
+
+    def _opened(self) -> zmq.Socket[bytes]:
+        if self._socket is None:
+            self._context = zmq.Context()
+            self._socket = self._context.socket(zmq.XPUB)
+            self._socket.setsockopt(zmq.SNDHWM, SEND_HWM)
+            # Full means an error that is counted, not a document lost unseen.
+            self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+            self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            self._socket.connect(self._address)
+        return self._socket
+
+    def _wait_for_listener(self) -> None:
+        socket = self._opened()
+        timeout_ms = 0 if self._heard else int(1000 * self._settle_s)
+        while socket.poll(timeout_ms, zmq.POLLIN):
+            self._heard = socket.recv().startswith(b"\x01")
+            timeout_ms = 0
+        if not self._heard:
+            raise StoppedError(
+                f"no Bluesky proxy subscribed at {self._address} in {self._settle_s} s"
+            )
+
+    def _send(self, documents: list[Document]) -> None:
+        socket = self._opened()
+        for name, document in documents:
+            message = b" ".join([self._prefix, name.encode(), self._encode(document)])
+            try:
+                socket.send(message, zmq.NOBLOCK)
+            except zmq.Again as error:
+                raise StoppedError(
+                    f"{SEND_HWM} documents wait for {self._address}: {name} dropped"
+                ) from error
+
+
+def _json_encoder() -> Callable[[Any], bytes]:
+    """Return dict -> JSON bytes; NaN and infinity become null."""
+    orjson = extra("orjson", "orjson")
+    return lambda document: orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

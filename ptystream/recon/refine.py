@@ -1,0 +1,41 @@
+"""When to slow down, and when to stop, after the last frame."""
+
+import math
+
+SLOWER = 0.3
+"""Each time the quality stalls, rates shrink by this."""
+SLOWEST = 0.05
+"""A stall at a rate below this ends the refinement."""
+
+
+class Refiner:
+    """Follows the held-out error; pure, time is passed in."""
+
+    def __init__(self, now_s: float, *, max_s: float, patience_s: float, gain: float):
+        self._began_s = self._moved_s = now_s
+        self._max_s, self._patience_s, self._gain = max_s, patience_s, gain
+        self._best = math.inf
+        self.fade = 1.0
+        self.why: str | None = "no time was given" if max_s == 0 else None
+
+    def saw(self, error: float, now_s: float) -> bool:
+        """Take note of a held-out error; True if it is the best so far.
+
+        NaN (nothing is held out) never improves: then only time runs.
+        """
+        best = error < self._best
+        if error < self._best * (1 - self._gain):
+            self._moved_s = now_s
+        self._best = error if best else self._best
+        if now_s - self._began_s >= self._max_s:
+            self.why = f"the limit of {self._max_s:g} s"
+        elif now_s - self._moved_s >= self._patience_s:
+            self._stalled(now_s)
+        return best
+
+    def _stalled(self, now_s: float) -> None:
+        """Slow down, or stop."""
+        self._moved_s = now_s
+        if self.fade <= SLOWEST:
+            self.why = "held-out quality stopped improving"
+        self.fade *= SLOWER

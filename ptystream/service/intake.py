@@ -1,0 +1,202 @@
+"""The ingest side of a live service: sockets to events, in a thread of its own."""
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Self
+
+import zmq
+
+from ptystream.config import Config
+from ptystream.ingest.endpoint import parse_endpoint
+from ptystream.ingest.positions import PositionReader, PositionStats
+from ptystream.ingest.process import ReceiverProcess, ReceiverStats
+from ptystream.ingest.scans import Event, ScanCounts, ScanTracker, Strays, TrackerLimits
+from ptystream.wire.messages import Exposure
+
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20
+TICK_MS = 50
+RESTART_S = 1.0
+"""A receiver that died is started again after so long."""
+
+
+class Backlog:
+    """Events on their way to the engine; when full the oldest exposure is dropped.
+
+    Scan openings and closings are few and are never dropped.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._events: deque[Event] = deque()
+        self._exposures = 0
+        self._lock = threading.Condition()
+        self.dropped = 0
+
+    def put(self, events: list[Event]) -> None:
+        """Add events; never waits."""
+        if not events:
+            return
+        with self._lock:
+            self._events.extend(events)
+            self._exposures += sum(isinstance(e, Exposure) for e in events)
+            while self._exposures > self._capacity:
+                self._drop_oldest()
+            self._lock.notify()
+
+    def take(self, most: int, timeout_s: float) -> list[Event]:
+        """Return up to ``most`` events; waits at most so long for the first."""
+        with self._lock:
+            if not self._events and timeout_s > 0:
+                self._lock.wait(timeout_s)
+            count = min(most, len(self._events))
+            taken = [self._events.popleft() for _ in range(count)]
+            self._exposures -= sum(isinstance(e, Exposure) for e in taken)
+            return taken
+
+    def _drop_oldest(self) -> None:
+        """Remove the oldest exposure, wherever openings and closings stand."""
+        for place, event in enumerate(self._events):
+            if isinstance(event, Exposure):
+                del self._events[place]
+                self._exposures -= 1
+                self.dropped += 1
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeStats:
+    """What has come in: by socket, by scan (None between scans), and what was lost."""
+
+    receiver: ReceiverStats
+    positions: PositionStats
+    scan: str | None
+    counts: ScanCounts | None
+    strays: Strays
+    backlog_dropped: int
+    receiver_restarts: int
+
+
+class Intake:
+    """Receiver process and position reader, joined into a backlog of events."""
+
+    def __init__(self, config: Config) -> None:
+        d, s = config.detector, config.scan
+        self.backlog = Backlog(s.backlog)
+        self._receiver = ReceiverProcess(
+            parse_endpoint(d.endpoint),
+            ring_bytes=max(d.ring_mib, 3 * d.max_frame_mib) * MIB,
+            max_frame_bytes=d.max_frame_mib * MIB,
+            crop=d.crop,
+        )
+        self._positions = PositionReader(parse_endpoint(config.positions.endpoint))
+        self._tracker = ScanTracker(
+            TrackerLimits(
+                idle_s=s.idle_timeout_s,
+                grace_s=s.late_s,
+                frame_wait_s=s.late_s,
+                max_frames=s.waiting,
+            )
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="intake")
+        self._waits: deque[float] = deque(maxlen=4096)
+        self._stats: IntakeStats | None = None
+        self._restarts = 0
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        """Start the receiver process and the thread."""
+        self._receiver.__enter__()
+        self._positions.__enter__()
+        self._note()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what is open as it stands, end the process."""
+        self._stopping.set()
+        self._thread.join(10.0)
+        self._positions.__exit__(None, None, None)
+        self._receiver.close()
+
+    def halt(self) -> None:
+        """Take nothing more in; the open scan is closed as it stands."""
+        self._stopping.set()
+        self._thread.join(10.0)
+
+    def alive(self) -> bool:
+        """Tell whether thread and receiver process run."""
+        return self._thread.is_alive() and self._receiver.alive
+
+    def stats(self) -> IntakeStats:
+        """Return the counts as of the last turn."""
+        if self._stats is None:
+            raise RuntimeError("stats() before the intake was entered")
+        return self._stats
+
+    def take_waits(self) -> list[float]:
+        """Return how long frames waited for their positions, since the last call."""
+        return [self._waits.popleft() for _ in range(len(self._waits))]
+
+    def _run(self) -> None:
+        """Turn until told to stop; then close what is open."""
+        poller = zmq.Poller()
+        poller.register(self._positions.socket, zmq.POLLIN)
+        poller.register(self._receiver.fileno(), zmq.POLLIN)
+        try:
+            while not self._stopping.is_set():
+                poller.poll(TICK_MS)
+                self._turn(256)
+                if not self._receiver.alive:
+                    poller.unregister(self._receiver.fileno())
+                    self._restart()
+                    poller.register(self._receiver.fileno(), zmq.POLLIN)
+            self.backlog.put(self._tracker.stop())
+            self._note()
+        except Exception as error:  # the top of the thread; the service sees ``error``
+            self.error = error
+            log.exception("intake failed")
+
+    def _turn(self, most: int) -> None:
+        """Move what waits from the sockets into the backlog."""
+        more = True
+        while more and not self._stopping.is_set():
+            now_s = time.monotonic()
+            frames = self._receiver.drain(most)
+            for message in (*self._positions.poll(now_s, most), *frames):
+                self._pass_on(self._tracker.feed(message, now_s), now_s)
+            self._pass_on(self._tracker.tick(now_s), now_s)
+            self._note()
+            more = len(frames) == most
+
+    def _pass_on(self, events: list[Event], now_s: float) -> None:
+        """Put events into the backlog; note how long each frame waited to be joined."""
+        for event in events:
+            if isinstance(event, Exposure):
+                self._waits.append(now_s - event.frame.arrived_s)
+        self.backlog.put(events)
+
+    def _restart(self) -> None:
+        """Start a receiver that died again; frames sent meanwhile are lost, counted."""
+        log.error("the receiver process died; starting it again")
+        self._receiver.close()
+        self._restarts += 1
+        self._stopping.wait(RESTART_S)
+        self._receiver.__enter__()
+
+    def _note(self) -> None:
+        """Keep the counts for other threads."""
+        self._stats = IntakeStats(
+            self._receiver.stats(),
+            self._positions.stats(),
+            self._tracker.scan,
+            self._tracker.counts(),
+            self._tracker.strays(),
+            self.backlog.dropped,
+            self._restarts,
+        )

@@ -1,0 +1,262 @@
+"""The live service: builds the stages, joins them, starts them, stops them."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from prometheus_client import CollectorRegistry
+
+from ptystream.config import Config
+from ptystream.errors import ConfigError, StoppedError
+from ptystream.ingest.pairing import FRAME_LOSSES
+from ptystream.ingest.scans import ScanCounts
+from ptystream.metrics import Metrics
+from ptystream.publish.control import ControlServer
+from ptystream.publish.documents_live import DocumentSink
+from ptystream.publish.files import FileSink
+from ptystream.publish.picture_sink import PictureSink
+from ptystream.publish.preview import PreviewSink
+from ptystream.publish.requests import Command
+from ptystream.publish.runner import SinkThread
+from ptystream.publish.sink import FrameCounts, Sink
+from ptystream.recon.snapshot import Quality
+from ptystream.service.intake import Intake
+from ptystream.service.reconstructing import Finished, Reconstructing
+from ptystream.service.scan import NO_EXTRAS, Extras
+from ptystream.status import ServiceStatus, StatusServer
+
+log = logging.getLogger(__name__)
+
+LOSSES = ("missing", "backlog", *FRAME_LOSSES)
+STOP_S = 8.0
+"""Patience with the engine when the service ends; sinks have their own."""
+WATCH_S = 0.1
+OBSERVE_S = 0.5
+
+
+class Service:
+    """Everything between the beamline's sockets and the world's."""
+
+    def __init__(self, config: Config, *, extras: Extras = NO_EXTRAS) -> None:
+        p = config.publish
+        self._began_s = time.monotonic()
+        self._intake = Intake(config)
+        self._control = ControlServer(
+            self._commands(), self.status, p.control, p.status, p.preview
+        )
+        self._files = FileSink(Path(p.results))
+        self._sinks = [SinkThread(sink) for sink in self._make_sinks(config)]
+        self._engine = Reconstructing(
+            config,
+            self._intake.backlog,
+            self._sinks,
+            self.frames,
+            extras=extras,
+            changed=self._control.changed,
+        )
+        registry = CollectorRegistry()
+        self._metrics = Metrics(registry, LOSSES, [s.name for s in self._sinks])
+        host, port = _host_and_port(p.metrics)
+        self._http = StatusServer(registry, self._alive, self._ready, host, port)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open every socket and start every thread, sinks first.
+
+        Raises:
+            ConfigError: an address can't be bound, or an extra is not installed.
+            StoppedError: the receiver process doesn't come up.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self._intake)
+            stack.enter_context(self._control)
+            stack.enter_context(self._http)
+            for sink in self._sinks:
+                stack.enter_context(sink)
+            self._engine.start()
+            stack.callback(self._finish)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop upstream first: intake, engine, sinks; the last snapshot is kept."""
+        self._stack.close()
+
+    def run(
+        self,
+        stop: threading.Event,
+        *,
+        scans: int | None = None,
+        finished: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    ) -> None:
+        """Serve until ``stop`` is set, or this many scans are finished.
+
+        ``finished`` is told of each scan that ended, safe as JSON.
+
+        Raises:
+            StoppedError: a worker died of an error.
+        """
+        observed_s, done = 0.0, 0
+        while not stop.is_set() and (scans is None or done < scans):
+            for worker in (self._intake, self._engine, self._control):
+                if worker.error is not None:
+                    raise StoppedError(f"{type(worker).__name__}: {worker.error!r}")
+            for end in self._engine.take_finished():
+                done += 1
+                self._metrics.observe_scan_end(end.end.reason)
+                finished(self._told(end))
+            if time.monotonic() - observed_s >= OBSERVE_S:
+                observed_s = time.monotonic()
+                self._observe()
+            stop.wait(WATCH_S)
+
+    def addresses(self) -> dict[str, str]:
+        """Return where the service can be reached, with the ports that were bound."""
+        return {
+            "control": self._control.control_address,
+            "status": self._control.status_address,
+            "preview": self._control.preview_address,
+            "http": self._http.address,
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of the service, safe as JSON."""
+        intake, engine = self._intake.stats(), self._engine.state
+        now_s = time.monotonic()
+        snapshot = engine.snapshot
+        positions_s, frames_ns = (
+            intake.positions.last_message_s,
+            intake.receiver.last_message_ns,
+        )
+        return ServiceStatus(
+            state="held" if engine.held else engine.phase,
+            run=engine.run or None,
+            scan=engine.scan or None,
+            started_s=engine.started_s,
+            step=engine.steps,
+            exposures=snapshot.exposures if snapshot else 0,
+            frames=engine.frames,
+            quality=snapshot.quality if snapshot else Quality(),
+            steps_per_s=1 / engine.step_s if engine.step_s else float("nan"),
+            message_age_s={
+                "det": now_s - frames_ns / 1e9 if frames_ns else float("nan"),
+                "pos": now_s - positions_s if positions_s else float("nan"),
+            },
+            sinks=tuple(sink.stats() for sink in self._sinks),
+            lag_s=engine.lag_s,
+            finished_scans=engine.finished_scans,
+        ).as_dict()
+
+    def frames(self, counts: ScanCounts | None) -> FrameCounts:
+        """Return a closed scan's frames, or by None those of the open one."""
+        stats = self._intake.stats()
+        counts = counts or stats.counts
+        if counts is None:
+            return FrameCounts()
+        lost = {
+            "missing": counts.frames_missing,
+            "backlog": stats.backlog_dropped,
+            **counts.join.frames_lost,
+        }
+        return FrameCounts(
+            counts.frames_expected, counts.join.frames, counts.join.paired, lost
+        )
+
+    def _make_sinks(self, config: Config) -> list[Sink]:
+        """Return the sinks that the configuration asks for."""
+        sinks: list[Sink] = [self._files, PreviewSink(self._control.show)]
+        if config.publish.picture:
+            sinks.append(PictureSink(self._files.path))
+        if config.publish.documents:
+            prefix = config.publish.documents_prefix.encode()
+            sinks.append(DocumentSink(config.publish.documents, prefix))
+        return sinks
+
+    def _commands(self) -> dict[str, Command]:
+        """Return what the control socket understands, beside ping and status."""
+
+        def quietly(action: Callable[[], None]) -> Command:
+            def command(_args: dict[str, Any]) -> None:
+                action()
+
+            return command
+
+        return {
+            "stop": quietly(lambda: self._engine.cut("stopped by request")),
+            "abort": quietly(lambda: self._engine.cut("aborted by request")),
+            "hold": quietly(lambda: self._engine.hold(held=True)),
+            "resume": quietly(lambda: self._engine.hold(held=False)),
+            "save": quietly(lambda: self._sinks[0].soon(self._files.save)),
+        }
+
+    def _finish(self) -> None:
+        """End intake, then the engine; sinks follow with what is left to keep."""
+        self._intake.halt()
+        if not self._engine.finish(STOP_S):
+            log.error("the engine hangs in a step: left behind")
+
+    def _told(self, finished: Finished) -> dict[str, Any]:
+        """Return what the world is told of a scan that ended."""
+        return {
+            "scan": finished.info.scan,
+            "run": finished.info.run,
+            **asdict(finished.end),
+            "frames": asdict(finished.frames),
+            "result": str(self._files.path(finished.info)),
+        }
+
+    def _alive(self) -> dict[str, bool]:
+        """Return which workers live."""
+        return {
+            "intake": self._intake.alive(),
+            "engine": self._engine.alive(),
+            "control": self._control.alive(),
+        }
+
+    def _ready(self) -> dict[str, bool]:
+        """Return whether a scan that began now would be seen."""
+        stats = self._intake.stats()
+        return {
+            **self._alive(),
+            "detector": stats.receiver.connected,
+            "positions": stats.positions.connected,
+        }
+
+    def _observe(self) -> None:
+        """Turn everybody's counts into metrics."""
+        intake, engine, m = self._intake.stats(), self._engine.state, self._metrics
+        m.observe_frames(engine.scan, engine.frames)
+        capacity = engine.store_capacity or 1
+        m.observe_buffers(
+            intake.receiver.ring_used_bytes / intake.receiver.ring_bytes,
+            engine.store_frames / capacity,
+        )
+        steps, lags = self._engine.take_timings()
+        for seconds in steps:
+            m.observe_step(seconds)
+        for lag_s in lags:
+            m.observe_store_lag(lag_s)
+        for wait_s in self._intake.take_waits():
+            m.observe_position_wait(wait_s)
+        if engine.snapshot is not None:
+            quality, rolled_back = engine.snapshot.quality, engine.snapshot.rolled_back
+            m.observe_quality(engine.run, quality, rolled_back)
+        if intake.receiver.last_message_ns:
+            m.observe_message("det", intake.receiver.last_message_ns / 1e9)
+        if intake.positions.last_message_s:
+            m.observe_message("pos", intake.positions.last_message_s)
+        for sink in self._sinks:
+            m.observe_sink(sink.stats())
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``; ConfigError if it is none."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdigit()):
+        raise ConfigError(f"publish.metrics {address!r}: expected HOST:PORT")
+    return host, int(port)

@@ -1,0 +1,267 @@
+"""The engine's side of a live service: events to snapshots, in a thread of its own."""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ptystream.config import Config
+from ptystream.errors import PtystreamError
+from ptystream.ingest.scans import ScanClosed, ScanCounts, ScanOpened
+from ptystream.publish.runner import SinkThread
+from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
+from ptystream.recon.snapshot import Snapshot
+from ptystream.service.intake import Backlog
+from ptystream.service.offline import training_threads
+from ptystream.service.scan import NO_EXTRAS, Extras, ScanRun
+from ptystream.wire.messages import Exposure
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+AT_ONCE = 256
+"""Exposures moved into the store between two steps: 2 MB at 64², 32 MB at 256²."""
+IDLE_S = 0.05
+KEPT = 4096
+"""Timings and ended scans kept until somebody takes them; the oldest go."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """What the engine is doing; ``phase`` is that of the scan, or ``idle``."""
+
+    phase: str = "idle"
+    held: bool = False
+    run: str = ""
+    scan: str = ""
+    steps: int = 0
+    step_s: float = 0.0
+    store_frames: int = 0
+    store_capacity: int = 0
+    evicted: int = 0
+    ignored: int = 0
+    failed_scans: int = 0
+    finished_scans: int = 0
+    started_s: float | None = None
+    lag_s: float = float("nan")
+    frames: FrameCounts = field(default_factory=FrameCounts)
+    snapshot: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A scan that ended: what it was, how it ended, and its frames."""
+
+    info: RunInfo
+    end: RunEnd
+    frames: FrameCounts
+
+
+def _drained(items: deque[T]) -> list[T]:
+    """Take everything out; safe beside a thread that appends."""
+    return [items.popleft() for _ in range(len(items))]
+
+
+def spare_cores() -> int:
+    """Return the cores that training may take: one is left for ingest and sinks."""
+    return max(1, (os.cpu_count() or 1) - 1)
+
+
+class Reconstructing:
+    """Takes events from a backlog, steps in between, and tells the sinks."""
+
+    def __init__(
+        self,
+        config: Config,
+        backlog: Backlog,
+        sinks: Sequence[SinkThread],
+        frames: Callable[[ScanCounts | None], FrameCounts],
+        *,
+        extras: Extras = NO_EXTRAS,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Store; ``frames`` counts frames (of a closed scan, or of the open one)."""
+        self._config, self._backlog, self._sinks = config, backlog, sinks
+        self._frames, self._extras, self._changed = frames, extras, changed
+        self._run: ScanRun | None = None
+        self._ending: ScanCounts | None = None
+        self._stopping = threading.Event()
+        self._cut: str | None = None
+        self._held = False
+        self._published_s = 0.0
+        self._step_s = 0.0
+        self._ignored = self._failed = self._finished = 0
+        self._lag_s = float("nan")
+        self._ended: deque[Finished] = deque(maxlen=KEPT)
+        self._steps: deque[float] = deque(maxlen=KEPT)
+        self._lags: deque[float] = deque(maxlen=KEPT)
+        self._snapshot: Snapshot | None = None
+        self._thread = threading.Thread(target=self._loop, name="engine")
+        self.error: Exception | None = None
+        self.state = EngineState()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def finish(self, timeout_s: float) -> bool:
+        """Stop refining, keep what is open, end; False if it hangs."""
+        self._cut = "the service was stopped"
+        self._stopping.set()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    def cut(self, why: str) -> None:
+        """End the present scan's reconstruction at the next turn."""
+        self._cut = why
+
+    def hold(self, held: bool) -> None:
+        """Stop stepping, or go on; exposures are taken in all the same."""
+        self._held = held
+
+    def take_finished(self) -> list[Finished]:
+        """Return the scans that ended since the last call, at most ``KEPT``."""
+        return _drained(self._ended)
+
+    def take_timings(self) -> tuple[list[float], list[float]]:
+        """Return seconds of each step, and from arrival to store, since last."""
+        return _drained(self._steps), _drained(self._lags)
+
+    def _loop(self) -> None:
+        """Turn until stopped and nothing is left."""
+        try:
+            with training_threads(self._config.engine.threads or spare_cores()):
+                while not (self._stopping.is_set() and self._run is None):
+                    self._turn()
+        except Exception as error:  # the top of the thread; the service sees ``error``
+            self.error = error
+            log.exception("engine failed")
+
+    def _turn(self) -> None:
+        """Take what came, learn one step, publish when it is time."""
+        busy = self._run is not None and not self._held
+        for event in self._backlog.take(AT_ONCE, 0.0 if busy else IDLE_S):
+            self._take(event)
+        run = self._run
+        if run is None:
+            return
+        if self._cut is not None:
+            run.cut(self._cut)
+            self._cut = None
+        if not self._held or run.done:
+            began_s = time.perf_counter()
+            if run.step():
+                self._step_s = time.perf_counter() - began_s
+                self._steps.append(self._step_s)
+            elif not run.done:
+                time.sleep(0.002)
+        if run.done:
+            self._close(run)
+        elif time.monotonic() - self._published_s >= self._config.publish.every_s:
+            self._publish(run)
+
+    def _take(self, event: ScanOpened | Exposure | ScanClosed) -> None:
+        """Handle one event; a scan that can't be used is named and left out."""
+        try:
+            if isinstance(event, Exposure):
+                self._expose(event)
+            elif isinstance(event, ScanOpened):
+                self._open(event)
+            elif self._run is not None and self._run.start.scan == event.scan:
+                self._ending = event.counts
+                self._run.end(event.reason)
+                self._note()
+        except PtystreamError as error:
+            self._failed += 1
+            log.error("scan left out: %s", error)
+            self._abandon()
+
+    def _expose(self, exposure: Exposure) -> None:
+        """Give an exposure to its scan."""
+        if self._run is None or self._run.start.scan != exposure.frame.scan:
+            self._ignored += 1
+            return
+        self._run.add(exposure)
+        self._lag_s = time.monotonic() - exposure.frame.arrived_s
+        self._lags.append(self._lag_s)
+
+    def _open(self, event: ScanOpened) -> None:
+        """Begin a scan; one that still refines is finished first."""
+        if self._run is not None:
+            self._run.cut("the next scan began")
+            self._close(self._run)
+        self._ending = None
+        run = ScanRun(
+            event.start, self._config, run=str(uuid.uuid4()), extras=self._extras
+        )
+        log.info("scan %s opened as run %s", event.start.scan, run.info.run)
+        self._run = run
+        for sink in self._sinks:
+            sink.start(run.info)
+        self._publish(run)
+
+    def _publish(self, run: ScanRun) -> None:
+        """Show the newest snapshot to every sink."""
+        self._published_s = time.monotonic()
+        self._snapshot = run.snapshot()
+        if self._snapshot is not None:
+            for sink in self._sinks:
+                sink.update(self._snapshot, self._frames(self._ending))
+        self._note()
+
+    def _close(self, run: ScanRun) -> None:
+        """Keep the result."""
+        self._snapshot, end = run.result()
+        frames = self._frames(self._ending)
+        self._finished += 1
+        self._ended.append(Finished(run.info, end, frames))
+        for sink in self._sinks:
+            sink.stop(self._snapshot, frames, end)
+        log.info(
+            "scan %s %s; refined until %s, %.1f s after the last frame",
+            run.start.scan,
+            end.reason,
+            end.refined,
+            end.seconds_after_last_frame,
+        )
+        self._run = None
+        self._note()
+
+    def _abandon(self) -> None:
+        """Close a scan that can't go on, with what there is of it."""
+        if self._run is not None:
+            self._run.cut("an error, see the log")
+            self._close(self._run)
+
+    def _note(self) -> None:
+        """Keep the state for other threads."""
+        run, recon = self._run, self._run.recon if self._run else None
+        store = recon.store_stats() if recon else None
+        self.state = EngineState(
+            phase=run.phase if run else "idle",
+            held=self._held,
+            run=run.info.run if run else "",
+            scan=run.start.scan if run else "",
+            steps=recon.engine.steps if recon else 0,
+            step_s=self._step_s,
+            store_frames=store.frames if store else 0,
+            store_capacity=store.capacity if store else 0,
+            evicted=store.evicted if store else 0,
+            ignored=self._ignored,
+            failed_scans=self._failed,
+            finished_scans=self._finished,
+            started_s=run.info.started_s if run else None,
+            lag_s=self._lag_s,
+            frames=self._frames(self._ending) if run else self.state.frames,
+            snapshot=self._snapshot,
+        )
+        self._changed()

@@ -1,0 +1,249 @@
+"""One scan's life: first exposures, live reconstruction, refinement, the end.
+
+No thread and no socket: the service and the offline command drive it alike.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptystream import __version__
+from ptystream.config import Config
+from ptystream.errors import ConfigError
+from ptystream.physics.probes import ProbeGrid
+from ptystream.publish.sink import RunEnd, RunInfo
+from ptystream.recon.reconstruction import FIRST, Reconstruction, Setting
+from ptystream.recon.refine import Refiner
+from ptystream.recon.snapshot import Snapshot
+from ptystream.recon.start import from_mean_pattern, from_optics, with_as_many_modes
+from ptystream.wire.messages import PLANCK_EV_M, Exposure, Geometry, ScanStart
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What came beside the stream: a probe ``[modes, k, k]``, a mask (True: usable)."""
+
+    probe: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+NO_EXTRAS = Extras()
+
+
+class ScanRun:
+    """Takes exposures, steps, and says when it is done. One thread owns it."""
+
+    def __init__(
+        self,
+        start: ScanStart,
+        config: Config,
+        *,
+        run: str,
+        extras: Extras = NO_EXTRAS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Check that the scan can be reconstructed.
+
+        Raises:
+            ConfigError: geometry is missing, or the patterns have no usable shape.
+        """
+        self.start, self.config, self.extras = start, config, extras
+        self._clock = clock
+        self.geometry = resolve_geometry(start, config)
+        self.shape = usable_shape(start)
+        self.info = RunInfo(run, start.scan, time.time(), self._provenance())
+        self.recon: Reconstruction | None = None
+        self._first: list[Exposure] = []
+        self._refiner: Refiner | None = None
+        self._reason = ""
+        self._last_frame_s = self._checked_s = clock()
+        self._best: Snapshot | None = None
+
+    def add(self, exposure: Exposure) -> None:
+        """Take one exposure; the first few decide the scale of the data."""
+        self._last_frame_s = self._clock()
+        if self.recon is not None:
+            self._give(exposure)
+            return
+        self._first.append(exposure)
+        if len(self._first) >= FIRST:
+            self._begin()
+
+    def step(self) -> bool:
+        """Learn from one batch; False if there is nothing to learn from."""
+        if self.recon is None or self.done:
+            return False
+        refiner = self._refiner
+        if refiner is None:
+            return self.recon.step() is not None
+        stats = self.recon.step(fade=refiner.fade, live=False)
+        now_s = self._clock()
+        if now_s - self._checked_s >= self.config.refine.check_s or stats is None:
+            self._check(refiner, now_s)
+        return stats is not None
+
+    def end(self, reason: str) -> None:
+        """Note that no exposure comes any more; refine from now on."""
+        if self._first and self.recon is None:
+            self._begin()
+        self._reason = reason
+        r = self.config.refine
+        self._refiner = Refiner(
+            self._clock(), max_s=r.max_s, patience_s=r.patience_s, gain=r.gain
+        )
+        self._checked_s = self._clock()
+
+    def cut(self, why: str) -> None:
+        """Stop refining at once."""
+        if self._refiner is None:
+            self.end("aborted")
+        if self._refiner is not None and self._refiner.why is None:
+            self._refiner.why = why
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do but to keep the result."""
+        if self._refiner is None:
+            return False
+        return self._refiner.why is not None or self.recon is None
+
+    @property
+    def phase(self) -> str:
+        """``waiting`` for the first exposures, ``live``, ``refining`` or ``done``."""
+        if self._refiner is None:
+            return "waiting" if self.recon is None else "live"
+        return "done" if self.done else "refining"
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the reconstruction as it stands, or None before there is one."""
+        return self.recon.snapshot() if self.recon else None
+
+    def result(self) -> tuple[Snapshot | None, RunEnd]:
+        """Return the best state seen while refining, and how it all ended."""
+        last = self.snapshot()
+        best = self._best
+        if last is not None and not is_better(best, last):
+            best = last
+        why = self._refiner.why if self._refiner else None
+        waited = max(0.0, self._clock() - self._last_frame_s)
+        return best, RunEnd(self._reason, why or "nothing to refine", waited)
+
+    def _check(self, refiner: Refiner, now_s: float) -> None:
+        """Measure, and keep the state if it is the best so far."""
+        self._checked_s = now_s
+        snapshot = self.snapshot()
+        error = snapshot.quality.held_out_error if snapshot else float("nan")
+        if refiner.saw(error, self._clock()):
+            self._best = snapshot
+
+    def _begin(self) -> None:
+        """Build the reconstruction from the first exposures, and give them to it."""
+        setting = Setting(
+            size=self.shape[0],
+            pixel_m=self.geometry.object_pixel_m(self.shape),
+            probe=self._first_probe(),
+            mask=self.extras.mask,
+            wide=any(e.frame.counts.dtype.itemsize > 2 for e in self._first),
+        )
+        self.recon = Reconstruction(setting, self.config.recon())
+        first, self._first = self._first, []
+        for exposure in first:
+            self._give(exposure)
+
+    def _give(self, exposure: Exposure) -> None:
+        """Hand an exposure to the reconstruction."""
+        frame = exposure.frame
+        if frame.counts.shape != self.shape or self.recon is None:
+            raise ConfigError(
+                f"frame {frame.index}: shape {frame.counts.shape}, "
+                f"expected {self.shape} as its scan's start said"
+            )
+        self.recon.add(frame.index, frame.counts, exposure.mean_m)
+
+    def _first_probe(self) -> Tensor:
+        """Return the first guess of the probe, from where the settings say."""
+        wanted, modes = self.config.first_probe, self.config.probe.modes
+        source = wanted.source
+        optics = self.start.meta.get("optics")
+        if self.extras.probe is not None and source in ("auto", "file", "stream"):
+            given = torch.from_numpy(self.extras.probe)
+            return with_as_many_modes(given, modes)
+        if optics and source in ("auto", "stream"):
+            grid = ProbeGrid(
+                self.shape,
+                self.geometry.object_pixel_m(self.shape),
+                self.geometry.wavelength_m,
+            )
+            made = from_optics(optics, grid, defocus_m=wanted.defocus_m)
+            return with_as_many_modes(made, modes)
+        if source in ("auto", "pattern"):
+            patterns = np.stack([e.frame.counts for e in self._first])
+            return with_as_many_modes(from_mean_pattern(patterns), modes)
+        raise ConfigError(
+            f"first_probe.source {source!r}: scan {self.start.scan} has none"
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        """Return what another needs to make this result again; safe as JSON."""
+        return {
+            "software": f"ptystream {__version__}",
+            "config": self.config.model_dump(mode="json"),
+            "seed": self.config.engine.seed,
+            "geometry": dataclasses.asdict(self.geometry),
+            "origins": {**self.geometry.origins, **self.extras.origins},
+            "scan": dict(self.start.meta),
+        }
+
+
+def is_better(best: Snapshot | None, other: Snapshot) -> bool:
+    """Tell whether ``best`` predicts held-out exposures at least as well."""
+    if best is None:
+        return False
+    return not best.quality.held_out_error > other.quality.held_out_error
+
+
+def usable_shape(start: ScanStart) -> tuple[int, int]:
+    """Return the shape of the patterns; raise ConfigError unless square and even."""
+    shape = start.shape
+    if shape is None or shape[0] != shape[1] or shape[0] % 2:
+        raise ConfigError(
+            f"scan {start.scan}: patterns of shape {shape}, expected square and even; "
+            f"set detector.crop"
+        )
+    return shape
+
+
+def resolve_geometry(start: ScanStart, config: Config) -> Geometry:
+    """Return the geometry: configuration first, then the stream; name each origin.
+
+    Raises:
+        ConfigError: a value is in neither.
+    """
+    told, said = config.geometry, start.geometry
+    energy = told.energy_ev
+    values: dict[str, Any] = {
+        "wavelength_m": PLANCK_EV_M / energy if energy else None,
+        "distance_m": told.distance_m,
+        "detector_pixel_m": (
+            (told.detector_pixel_m,) * 2 if told.detector_pixel_m else None
+        ),
+    }
+    origins = {name: "config" for name, value in values.items() if value is not None}
+    for name in values:
+        if values[name] is None and said is not None:
+            values[name] = getattr(said, name)
+            origins[name] = said.origins.get(name, "stream")
+    missing = [name for name, value in values.items() if value is None]
+    if missing:
+        raise ConfigError(
+            f"scan {start.scan}: no {' and no '.join(missing)}; neither the stream nor "
+            f"[geometry] of the configuration gives it"
+        )
+    return Geometry(**values, origins=origins)

@@ -1,0 +1,118 @@
+"""The frame store: bounded, faithful to the counts, fair to every region."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptystream.buffers.sampling import Mix, Sampler
+from ptystream.buffers.store import FrameStore, is_held_out
+
+
+def filled(positions: np.ndarray, capacity: int, held_out: float = 0.0) -> FrameStore:
+    store = FrameStore(capacity, 8, held_out_share=held_out)
+    for index, position in enumerate(positions):
+        store.put(index, np.full((8, 8), index % 7, np.uint16), position)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wide", "top"),
+    [("u1", False, 255), ("u2", False, 65535), ("u4", True, 2**31 - 1)],
+)
+def test_counts_come_back_as_their_roots(dtype, wide, top):
+    store = FrameStore(2, 2, held_out_share=0, wide=wide)
+    counts = np.array([[0, 1], [2, top]], dtype)
+    slot = store.put(0, counts, np.zeros(2))
+    got = store.amplitude(torch.tensor([slot]))[0]
+    np.testing.assert_allclose(got, np.sqrt(counts.astype(float)), rtol=1e-6)
+
+
+def test_counts_beyond_a_narrow_store_saturate_rather_than_wrap():
+    store = FrameStore(1, 2, held_out_share=0)
+    store.put(0, np.full((2, 2), 70_000, np.uint32), np.zeros(2))
+    assert store.amplitude(torch.tensor([0])).max() == pytest.approx(65535**0.5)
+
+
+def test_memory_does_not_grow_and_evictions_are_counted():
+    store = filled(np.random.default_rng(0).uniform(0, 100, (500, 2)), 64)
+    stats = store.stats()
+    assert (stats.frames, stats.evicted, stats.capacity) == (64, 500 - 64, 64)
+    assert len(store.counts) == 64
+
+
+def test_a_long_scan_keeps_every_region():
+    """Ten times the store, line by line: each tenth keeps its share, old ones too."""
+    rows = np.repeat(np.arange(100), 10) * 2.0
+    columns = np.tile(np.arange(10), 100) * 2.0
+    store = filled(np.stack([rows, columns], 1), 100)
+    kept = np.histogram(store.position_px[:, 0], bins=10, range=(0, 200))[0]
+    assert kept.min() >= 5, kept
+
+
+def test_a_place_visited_again_and_again_cannot_push_out_the_rest():
+    once = np.stack([np.arange(32) * 4.0, np.zeros(32)], 1)
+    again = np.zeros((1000, 2))
+    store = filled(np.concatenate([once, again]), 40)
+    assert len(np.unique(store.position_px[:, 0])) >= 28  # one place is crowded
+
+
+@given(st.floats(0.02, 0.5))
+def test_held_out_exposures_are_about_their_share_and_depend_on_index_alone(share):
+    chosen = [is_held_out(i, share) for i in range(5000)]
+    assert np.mean(chosen) == pytest.approx(share, abs=0.02)
+    assert chosen == [is_held_out(i, share) for i in range(5000)]
+
+
+@pytest.mark.parametrize("columns", [20, 60, 64, 100])
+def test_held_out_exposures_form_no_line_or_column(columns):
+    chosen = np.array([is_held_out(i, 0.05) for i in range(columns * 60)])
+    raster = chosen.reshape(60, columns)
+    assert raster.sum(0).max() < 15
+    assert raster.sum(1).max() < 0.5 * columns
+
+
+def test_nothing_held_out_is_ever_picked():
+    store = filled(np.random.default_rng(0).uniform(0, 40, (400, 2)), 400, 0.2)
+    sampler = Sampler(store, batch=16, seed=0)
+    picked = np.concatenate([sampler.pick(Mix()) for _ in range(200)])
+    assert store.held_out.sum() > 40
+    assert not store.held_out[picked].any()
+
+
+def test_batches_lie_together_on_dense_scans():
+    store = filled(np.random.default_rng(0).uniform(0, 40, (4000, 2)), 4000)
+    sampler = Sampler(store, batch=16, seed=0)
+    for _ in range(20):
+        spread = np.ptp(store.position_px[sampler.pick(Mix())], axis=0)
+        assert spread.max() <= 2 * (8 // 3)
+
+
+def test_sparse_scans_still_fill_a_batch_from_neighbours():
+    grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), -1).reshape(-1, 2) * 6.0
+    sampler = Sampler(filled(grid, 64), batch=9, seed=0)
+    slots = sampler.pick(Mix())
+    assert len(slots) == 9
+    assert len(set(slots.tolist())) == 9
+
+
+def test_fresh_exposures_come_first_while_live():
+    store = filled(np.random.default_rng(0).uniform(0, 1000, (4000, 2)), 4000)
+    sampler = Sampler(store, batch=1, seed=0)
+    mix = Mix(fresh=0.5, poor=0.0, newest=100)
+    picked = np.concatenate([sampler.pick(mix) for _ in range(400)])
+    assert 0.4 < (store.order[picked] >= 3900).mean() < 0.65
+
+
+def test_poorly_fitted_exposures_are_preferred():
+    store = filled(np.random.default_rng(0).uniform(0, 1000, (400, 2)), 400)
+    sampler = Sampler(store, batch=1, seed=0)
+    sampler.loss[:] = np.arange(400)
+    picked = np.concatenate([sampler.pick(Mix(0.0, 1.0)) for _ in range(200)])
+    assert picked.mean() > 300
+
+
+def test_an_empty_store_gives_no_batch():
+    sampler = Sampler(FrameStore(4, 8, held_out_share=0), batch=2, seed=0)
+    assert len(sampler.pick(Mix())) == 0
