@@ -1,11 +1,11 @@
 """Every error that ptystream raises on purpose.
 
-    PtystreamError
-    ├── ConfigError        a setting is missing, unknown or out of range
-    ├── DecodeError        bytes from outside are not what they claim to be
-    ├── TapeError          a recording can't be read or written
-    ├── FileFormatError    a CXI or result file lacks what it should hold
-    └── StoppedError       a peer or a process that was needed is gone
+PtystreamError
+├── ConfigError        a setting is missing, unknown or out of range
+├── DecodeError        bytes from outside are not what they claim to be
+├── TapeError          a recording can't be read or written
+├── FileFormatError    a CXI or result file lacks what it should hold
+└── StoppedError       a peer or a process that was needed is gone
 """
 
 

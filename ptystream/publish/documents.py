@@ -115,10 +115,10 @@ class DerivedRun:
 
 
 def _start_metadata(info: RunInfo) -> dict[str, Any]:
-    meta = info.provenance.get("scan_meta")
+    meta = info.provenance.get("scan")
     meta = meta if isinstance(meta, Mapping) else {}
     raw_uid = original_uid(info.scan, meta)
-    own = {k: v for k, v in info.provenance.items() if k != "scan_meta"}
+    own = {k: v for k, v in info.provenance.items() if k != "scan"}
     return {
         **scan_metadata(meta),
         "plan_name": "ptystream",

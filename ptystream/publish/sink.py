@@ -13,8 +13,8 @@ class RunInfo:
 
     ``run`` is this reconstruction's uid, ``scan`` the uid of the scan that it
     reconstructs, ``started_s`` wall time since 1970. ``provenance`` is JSON-safe:
-    ``configuration``, ``version``, ``seed``, ``geometry`` with the origin of each
-    value, and ``scan_meta``, the scan's own metadata as its stream gave it.
+    ``config``, ``software``, ``seed``, ``geometry`` and the ``origins`` of its
+    values, and ``scan``, the scan's own metadata as its stream gave it.
     """
 
     run: str

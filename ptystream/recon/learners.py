@@ -66,10 +66,11 @@ class PixelLearner:
         canvas = self.field.canvas
         at = (slice(None), *canvas.slices(self._box))
         pairs = torch.stack([gradient.real, gradient.imag], 1)
-        push = torch.where(finite, pairs.reshape(-1, *gradient.shape[1:]), 0)
+        push = pairs.reshape(-1, *gradient.shape[1:])
         speed = canvas.mean[at]
-        speed.mul_(self._momentum).sub_(push, alpha=self._rate * fade)
-        canvas.values[at].add_(speed)
+        faster = (self._momentum * speed).sub_(push, alpha=self._rate * fade)
+        torch.where(finite, faster, speed, out=speed)
+        canvas.values[at].add_(torch.where(finite, faster, 0))
         if self._constraint is not None:
             self.field.write(self._box, self._constraint(self.window(self._box)))
 

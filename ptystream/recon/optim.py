@@ -25,8 +25,8 @@ def update_tile(tile: Tile, rate: float, finite: Bool[Tensor, ""]) -> None:
     mean, square = canvas.mean[at], canvas.square[at]
     age = canvas.age[tile.rows, tile.cols]
     age += finite
-    mean.lerp_(gradient, 1 - BETA_MEAN)
-    square.mul_(BETA_SQUARE).addcmul_(gradient, gradient, value=1 - BETA_SQUARE)
+    mean.lerp_(gradient, (1 - BETA_MEAN) * finite)
+    square.lerp_(gradient.square(), (1 - BETA_SQUARE) * finite)
     fade_mean = 1 - BETA_MEAN**age
     fade_square = 1 - BETA_SQUARE**age
     step = mean / fade_mean / (square / fade_square).sqrt_().add_(FLOOR)
@@ -54,8 +54,8 @@ class Adam:
             if p.grad is None:
                 continue
             gradient = torch.where(finite, p.grad, 0)
-            mean.lerp_(gradient, 1 - BETA_MEAN)
-            square.mul_(BETA_SQUARE).addcmul_(gradient, gradient, value=1 - BETA_SQUARE)
+            mean.lerp_(gradient, (1 - BETA_MEAN) * finite)
+            square.lerp_(gradient.square(), (1 - BETA_SQUARE) * finite)
             step = mean / (square / fade_square).sqrt_().add_(FLOOR)
             p.sub_(step.mul_(finite), alpha=rate / fade_mean)
             p.grad = None

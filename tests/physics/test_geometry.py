@@ -7,7 +7,7 @@ from ptystream.wire.messages import PLANCK_EV_M, Geometry
 
 
 def test_known_wavelengths():
-    assert g.photon_wavelength_m(10_000) == pytest.approx(1.23984e-10, rel=1e-5)
+    assert g.photon_wavelength_m(10e3) == pytest.approx(1.23984e-10, rel=1e-5)
     # Electron microscopy tables: 4.1757 pm at 80 kV, 2.5079 pm at 200, 1.9687 at 300.
     assert g.electron_wavelength_m(80e3) == pytest.approx(4.1757e-12, rel=1e-4)
     assert g.electron_wavelength_m(200e3) == pytest.approx(2.5079e-12, rel=1e-4)
@@ -49,11 +49,11 @@ def test_depth_of_field_is_wavelength_over_aperture_squared():
 
 
 def test_overlap_may_be_negative():
-    assert g.overlap(3, 5) == pytest.approx(0.4)
-    assert g.overlap(32, 5) == pytest.approx(-5.4)
-    assert g.overlap(45, 5) == pytest.approx(-8.0)
+    assert g.overlap(3.0, 5.0) == pytest.approx(0.4)
+    assert g.overlap(32.0, 5.0) == pytest.approx(-5.4)
+    assert g.overlap(45.0, 5.0) == pytest.approx(-8.0)
     with pytest.raises(ValueError, match="extent_m"):
-        g.overlap(3, 0)
+        g.overlap(3.0, 0.0)
 
 
 def test_fresnel_number_and_zone_plate():

@@ -41,10 +41,10 @@ def info() -> Callable[..., RunInfo]:
 
     def make(run: str = "run-1", scan: str = "scan-1", **meta: object) -> RunInfo:
         provenance = {
-            "configuration": {"field": "pixels"},
+            "config": {"field": "pixels"},
             "seed": 3,
             "geometry": {"wavelength_m": 1e-10},
-            "scan_meta": meta,
+            "scan": meta,
         }
         return RunInfo(run, scan, 1.7e9, provenance)
 

@@ -73,7 +73,7 @@ def test_the_start_links_the_raw_run_and_copies_what_identifies_it(info):
     for key in ("data_session", "cycle", "sample", "beamline_id", "tiled_access_tags"):
         assert start[key] == meta[key]
     assert start["proposal"] == {"proposal_id": "1", "a_b": 2}
-    assert start["analysis"]["configuration"] == {"field": "pixels"}
+    assert start["analysis"]["config"] == {"field": "pixels"}
     assert "detectors" not in start
     assert "num_points" not in start
 
@@ -93,7 +93,7 @@ def test_without_metadata_the_scan_uid_is_the_link(info):
     st.dictionaries(st.text(max_size=6), json_values, max_size=4),
 )
 def test_whatever_a_stranger_sends_the_start_is_valid(meta, provenance):
-    info = RunInfo("r", "s", 1.0, {**provenance, "scan_meta": meta})
+    info = RunInfo("r", "s", 1.0, {**provenance, "scan": meta})
     document = DerivedRun(info).start()
     validate([document])
     json.dumps(document[1], allow_nan=False)

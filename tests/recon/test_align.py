@@ -53,7 +53,7 @@ SHIFTS = st.tuples(st.floats(-5, 5), st.floats(-5, 5))
 RAMPS = st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(SHIFTS, RAMPS, st.floats(0.2, 5), st.floats(-3, 3))
 def test_what_was_injected_is_found(shift, ramp, scale, phase):
     truth = sample()

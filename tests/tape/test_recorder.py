@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import zmq
-from tests.tape.tape_peers import Peers
 
 from ptystream.errors import ConfigError, TapeError
 from ptystream.tape.log import TapeReader
@@ -12,6 +11,7 @@ from ptystream.tape.recorder import Recorder
 from ptystream.tape.taps import MAX_PARTS, Tap
 from ptystream.wire import native
 from ptystream.wire.messages import Heartbeat, ScanEnd, ScanStart
+from tests.tape.tape_peers import Peers
 
 
 def bound(peers: Peers, kind: int) -> tuple[zmq.Socket, str]:

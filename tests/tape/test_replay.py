@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from tests.tape.tape_peers import Peers
 
 from ptystream.errors import ConfigError, StoppedError
 from ptystream.tape.format import Record
@@ -13,6 +12,7 @@ from ptystream.tape.log import TapeReader
 from ptystream.tape.recorder import Recorder
 from ptystream.tape.replay import Outlet, replay
 from ptystream.tape.taps import Tap
+from tests.tape.tape_peers import Peers
 
 HERE = "tcp://127.0.0.1:*"
 MS = 1_000_000

@@ -1,0 +1,159 @@
+"""From exposures to snapshots: gating, quality, coverage, growth, bounded memory."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptystream.recon.options import EngineOptions, ProbeOptions, ReconOptions
+from ptystream.recon.reconstruction import FIRST, Reconstruction, Setting
+from tests.recon.small_scan import SIZE, SmallScan
+
+PIXEL_M = (2e-8, 2e-8)
+
+
+def a_reconstruction(scan: SmallScan, *, probe=None, **engine) -> Reconstruction:
+    setting = Setting(SIZE, PIXEL_M, torch.from_numpy(scan.probe)[None])
+    options = ReconOptions(
+        probe=probe or ProbeOptions(), engine=EngineOptions(**{"batch": 16, **engine})
+    )
+    return Reconstruction(setting, options)
+
+
+def feed(recon: Reconstruction, scan: SmallScan, count: int | None = None) -> None:
+    counts = scan.counts(2e5)
+    for i, place in enumerate(scan.centres_px[:count]):
+        recon.add(i, counts[i], tuple(place * PIXEL_M))
+
+
+def test_a_scan_is_recovered_and_held_out_frames_say_so():
+    scan = SmallScan(lines=8)
+    recon = a_reconstruction(scan, held_out=0.15)
+    feed(recon, scan)
+    before = None
+    for n in range(250):
+        recon.step(live=False)
+        if n == 0:
+            before = recon.measure()
+    quality = recon.measure()
+    assert quality.held_out_error < 0.2 * quality.flat_error
+    assert quality.held_out_error < 0.3 * before.held_out_error
+    assert quality.covered == pytest.approx(1)
+    snapshot = recon.snapshot()
+    y, x = (int(round(v / p)) for v, p in zip(snapshot.origin_m, PIXEL_M, strict=True))
+    assert (y, x) == (0, 0)
+    inside = slice(SIZE // 2, scan.side - SIZE // 2)
+    made, truth = snapshot.object[0][inside, inside], scan.object[inside, inside]
+    agreement = abs(np.vdot(made, truth)) / np.linalg.norm(made) / np.linalg.norm(truth)
+    assert agreement > 0.998
+
+
+def test_the_snapshot_is_placed_in_metres_wherever_the_scan_lies():
+    scan = SmallScan()
+    recon = a_reconstruction(scan)
+    counts = scan.counts(1e5)
+    for i, place in enumerate(scan.centres_px - (1000, -500)):
+        recon.add(i, counts[i], tuple(place * PIXEL_M))
+    recon.step()
+    snapshot = recon.snapshot()
+    assert snapshot.origin_m == pytest.approx((-1000 * 2e-8, 500 * 2e-8))
+    assert snapshot.object.shape == (1, scan.side, scan.side)
+    assert snapshot.coverage.shape == (scan.side, scan.side)
+    assert snapshot.positions_m.shape == (len(scan.corners), 2)
+
+
+def test_nothing_is_learned_before_the_first_few_exposures():
+    scan = SmallScan()
+    recon = a_reconstruction(scan)
+    feed(recon, scan, FIRST - 1)
+    assert recon.step() is None
+    assert recon.snapshot() is None
+
+
+def test_the_probe_is_held_while_only_a_thin_band_is_lit():
+    scan = SmallScan(lines=6)
+    recon = a_reconstruction(scan, probe=ProbeOptions(release=0.5))
+    feed(recon, scan, 12)  # two lines: 4 px high, 20 wide
+    first = recon.snapshot().probe
+    for _ in range(10):
+        recon.step()
+    assert not recon.released
+    np.testing.assert_array_equal(recon.snapshot().probe, first)
+    for i in range(12, 36):
+        recon.add(i, scan.counts(2e5)[i], tuple(scan.centres_px[i] * PIXEL_M))
+    for _ in range(10):
+        recon.step()
+    assert recon.released
+    assert np.abs(recon.snapshot().probe - first).max() > 0
+
+
+def test_a_known_probe_is_never_learned():
+    scan = SmallScan()
+    recon = a_reconstruction(scan, probe=ProbeOptions(known=True, release=0))
+    feed(recon, scan)
+    first = recon.snapshot().probe
+    for _ in range(10):
+        recon.step()
+    np.testing.assert_array_equal(recon.snapshot().probe, first)
+
+
+def test_positions_between_pixels_are_taken_as_they_are():
+    """The same scan seen 0.4 px aside: the object comes out 0.4 px aside."""
+    scan = SmallScan(lines=8)
+    recon = a_reconstruction(scan, probe=ProbeOptions(known=True), held_out=0.15)
+    counts = scan.counts(2e5)
+    for i, place in enumerate(scan.centres_px + (0.4, 0.0)):
+        recon.add(i, counts[i], tuple(place * PIXEL_M))
+    for _ in range(200):
+        recon.step(live=False)
+    quality = recon.measure()
+    assert quality.held_out_error < 0.2 * quality.flat_error
+
+
+def test_memory_is_that_of_the_store_however_long_the_scan():
+    scan = SmallScan(lines=8)
+    recon = a_reconstruction(scan, store=20)
+    feed(recon, scan)
+    stats = recon.store_stats()
+    assert (stats.frames, stats.evicted) == (20, 44)
+    assert recon.step() is not None
+
+
+def test_a_nan_field_leaves_the_last_finite_snapshot_published():
+    scan = SmallScan()
+    recon = a_reconstruction(scan)
+    feed(recon, scan)
+    recon.step()
+    good = recon.snapshot()
+    recon.object.canvas.values[0, 30, 30] = float("nan")
+    assert recon.snapshot() is good
+
+
+def test_dead_pixels_change_nothing():
+    scan = SmallScan()
+    mask = np.ones((SIZE, SIZE), bool)
+    mask[5, 7] = mask[12, 12] = False
+    setting = Setting(SIZE, PIXEL_M, torch.from_numpy(scan.probe)[None], mask)
+    made = []
+    for broken in (0, 60_000):
+        recon = Reconstruction(setting, ReconOptions(engine=EngineOptions(batch=16)))
+        counts = scan.counts(2e5)
+        counts[:, ~mask] = broken
+        for i, place in enumerate(scan.centres_px):
+            recon.add(i, counts[i], tuple(place * PIXEL_M))
+        for _ in range(20):
+            recon.step()
+        made.append(recon.snapshot())
+    np.testing.assert_array_equal(made[0].object, made[1].object)
+    assert made[0].quality == made[1].quality
+
+
+def test_same_seed_same_result():
+    scan = SmallScan()
+    made = []
+    for _ in range(2):
+        recon = a_reconstruction(scan, seed=5)
+        feed(recon, scan)
+        for _ in range(20):
+            recon.step()
+        made.append(recon.snapshot().object)
+    np.testing.assert_array_equal(*made)

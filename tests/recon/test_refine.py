@@ -1,0 +1,61 @@
+"""When refinement slows down and ends; time is passed in."""
+
+import math
+
+from ptystream.recon.refine import Refiner
+
+
+def a_refiner(**changes) -> Refiner:
+    return Refiner(0.0, **{"max_s": 100.0, "patience_s": 3.0, "gain": 0.01, **changes})
+
+
+def test_it_goes_on_at_full_rate_while_quality_improves():
+    refiner = a_refiner()
+    error = 1.0
+    for second in range(50):
+        assert refiner.saw(error, float(second))
+        error *= 0.9
+    assert refiner.fade == 1.0
+    assert refiner.why is None
+
+
+def test_a_stall_slows_down_and_then_stops_saying_why():
+    refiner = a_refiner()
+    fades = []
+    for second in range(100):
+        refiner.saw(0.5, float(second))
+        fades.append(refiner.fade)
+        if refiner.why:
+            break
+    assert refiner.why == "held-out quality stopped improving"
+    assert sorted(set(fades), reverse=True)[:3] == [1.0, 0.3, 0.09]
+    assert second < 20
+
+
+def test_an_improvement_too_small_to_count_is_still_kept_as_the_best():
+    refiner = a_refiner()
+    assert refiner.saw(1.0, 0.0)
+    assert refiner.saw(0.995, 1.0)
+    assert not refiner.saw(0.997, 2.0)
+    assert not refiner.saw(0.995, 3.0)
+    assert refiner.fade == 0.3
+
+
+def test_the_limit_ends_it_though_it_improves():
+    refiner = a_refiner(max_s=5.0)
+    for second in range(6):
+        refiner.saw(1.0 / (second + 1), float(second))
+    assert refiner.why == "the limit of 5 s"
+
+
+def test_without_held_out_frames_time_runs_out_at_last():
+    refiner = a_refiner(max_s=30.0)
+    second = 0
+    while refiner.why is None:
+        assert not refiner.saw(math.nan, float(second))
+        second += 1
+    assert second <= 31
+
+
+def test_no_time_means_no_refinement():
+    assert a_refiner(max_s=0).why == "no time was given"
