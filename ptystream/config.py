@@ -1,4 +1,4 @@
-"""One frozen, closed tree of settings: a TOML file, then the environment, then flags."""
+"""One frozen, closed tree of settings: TOML file, then environment, then flags."""
 
 import json
 import os

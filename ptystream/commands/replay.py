@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -16,9 +16,10 @@ from ptystream.tape.cxi import CxiScan
 from ptystream.tape.log import TapeReader
 from ptystream.tape.replay import Outlet, replay
 from ptystream.tape.source import cxi_messages
-from ptystream.wire.messages import Frame
+from ptystream.wire.messages import Frame, ScanEnd
 
-BUSY_S = 0.001
+PATIENCE_S = 10.0
+"""A reader that is behind is waited for so long, then the message is dropped."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -90,8 +91,9 @@ def _stream_cxi(args: argparse.Namespace, stop: threading.Event) -> int:
                 due_s += 1 / (args.rate * args.speed) if args.speed else 0.0
                 stop.wait(max(0.0, due_s - time.monotonic()))
                 sent += 1
-            while not senders[stream].send(message, encoding="bslz4"):
-                stop.wait(BUSY_S)
+            if isinstance(message, ScanEnd):
+                message = replace(message, sent=None)  # as many as went through here
+            senders[stream].send(message, encoding="bslz4", wait_s=PATIENCE_S)
         dropped = sum(sender.stats.dropped for sender in senders.values())
-        say_json({"frames": sent, "busy": dropped})
-    return 0
+        say_json({"frames": sent, "dropped": dropped})
+    return 0 if dropped == 0 else 1

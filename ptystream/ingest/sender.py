@@ -112,8 +112,17 @@ class Sender:
         """Return the counts so far."""
         return SenderStats(self._sent, self._dropped)
 
-    def send(self, message: Message | EncodedFrame, encoding: Encoding = "raw") -> bool:
+    def send(
+        self,
+        message: Message | EncodedFrame,
+        encoding: Encoding = "raw",
+        *,
+        wait_s: float = 0.0,
+    ) -> bool:
         """Send a message; False if it was dropped because the queue is full.
+
+        A full queue is given ``wait_s`` to empty: 0 for a detector, which can't wait,
+        more for a file, which can.
 
         Arrays are copied or compressed, so they may be used again at once. A ScanEnd
         that doesn't say how much was sent is told by what went through here. Raises
@@ -127,7 +136,7 @@ class Sender:
             message = encode_frame(message, encoding)
         if isinstance(message, ScanEnd) and message.sent is None:
             message = dataclasses.replace(message, sent=stream.units)
-        done = self._number(stream, message)
+        done = self._number(stream, message, wait_s)
         stream.units += _units(message)
         if isinstance(message, ScanEnd):
             self._streams[message.stream] = _Stream(sent_s=stream.sent_s)
@@ -185,12 +194,16 @@ class Sender:
                 stream.start_sent_s = clock
                 self._number(stream, dataclasses.replace(stream.start, again=True))
 
-    def _number(self, stream: _Stream, message: Message | EncodedFrame) -> bool:
+    def _number(
+        self, stream: _Stream, message: Message | EncodedFrame, wait_s: float = 0.0
+    ) -> bool:
         """Give a message its number, which it keeps when it is dropped, and send it."""
         parts = native.encode(message, seq=stream.seq, sent_ns=time.time_ns())
         stream.seq += 1
         stream.sent_s = time.monotonic()
-        deadline = stream.sent_s + (self._urgent_wait_s if _urgent(message) else 0)
+        if _urgent(message):
+            wait_s = max(wait_s, self._urgent_wait_s)
+        deadline = stream.sent_s + wait_s
         while not (done := self._offer(parts)) and time.monotonic() < deadline:
             time.sleep(_RETRY_S)
         self._sent += done

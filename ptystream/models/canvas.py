@@ -1,4 +1,4 @@
-"""An unbounded canvas of real channels: grows with the scan, is read and learned in tiles."""
+"""An unbounded canvas of real channels: it grows, and is learned in tiles."""
 
 import torch
 from jaxtyping import Float
@@ -7,11 +7,11 @@ from torch import Tensor
 from ptystream.models.field import Box
 
 GROWTH = 64
-"""The canvas grows in steps of this many cells, so that a scan line costs few copies."""
+"""The canvas grows by so many cells at a time, so that a scan costs few copies."""
 
 
 class Canvas:
-    """Channels on a grid of cells ``cell_px`` wide, with what an optimiser keeps of them.
+    """Channels on a grid of cells ``cell_px`` wide, and an optimiser's state of each.
 
     ``values``, ``mean`` and ``square`` are ``[channels, H, W]``; ``age`` is ``[H, W]``,
     the number of updates that each cell has seen. New cells start at ``fill``.

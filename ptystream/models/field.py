@@ -1,4 +1,4 @@
-"""What every field keeps: the object (or the probe) on a window of an unbounded canvas."""
+"""What every field keeps: object or probe on a window of an unbounded canvas."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable

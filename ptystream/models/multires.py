@@ -50,7 +50,8 @@ class MultiRes(nn.Module):
 
     def cover(self, box: Box) -> bool:
         """Make room for the box on every level."""
-        return any([c.cover(c.cells(box)) for c in self.canvases])
+        grew = [canvas.cover(canvas.cells(box)) for canvas in self.canvases]
+        return any(grew)
 
     def window(self, box: Box) -> Complex[Tensor, "s h w"]:
         """Return the field on the box."""

@@ -64,7 +64,7 @@ class Engine:
         self._refused: Tensor | None = None
 
     def step(self, batch: Batch, rates: Rates = FULL) -> StepStats:
-        """Learn from one batch; a step that is not finite changes nothing and counts."""
+        """Learn from one batch; a step that is not finite changes nothing, counted."""
         box, patterns = self.place(batch)
         window = self.objects.window(box)
         probe = self.probe.window(self._frame)

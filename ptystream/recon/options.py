@@ -1,4 +1,4 @@
-"""What can be set of a reconstruction: plain frozen values, checked by the configuration."""
+"""What can be set of a reconstruction: frozen values; the configuration checks."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ class ObjectOptions:
     __pydantic_config__ = CLOSED
 
     field: Literal["pixels", "siren", "multires"] = "pixels"
-    """``pixels``: dense scans; ``siren``: few or sparse frames; ``multires``: between."""
+    """``pixels``: dense scans; ``siren``: few frames; ``multires``: in between."""
     slices: Count = 1
     """Slices along the beam."""
     levels: Count = 6

@@ -1,4 +1,4 @@
-"""The engine: any field learns a small scan; a step that is not finite changes nothing."""
+"""The engine: any field learns; a step that is not finite changes nothing."""
 
 import numpy as np
 import pytest

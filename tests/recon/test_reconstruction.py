@@ -39,7 +39,7 @@ def test_a_scan_is_recovered_and_held_out_frames_say_so():
     assert quality.held_out_error < 0.3 * before.held_out_error
     assert quality.covered == pytest.approx(1)
     snapshot = recon.snapshot()
-    y, x = (int(round(v / p)) for v, p in zip(snapshot.origin_m, PIXEL_M, strict=True))
+    y, x = (round(v / p) for v, p in zip(snapshot.origin_m, PIXEL_M, strict=True))
     assert (y, x) == (0, 0)
     inside = slice(SIZE // 2, scan.side - SIZE // 2)
     made, truth = snapshot.object[0][inside, inside], scan.object[inside, inside]
@@ -51,7 +51,7 @@ def test_the_snapshot_is_placed_in_metres_wherever_the_scan_lies():
     scan = SmallScan()
     recon = a_reconstruction(scan)
     counts = scan.counts(1e5)
-    for i, place in enumerate(scan.centres_px - (1000, -500)):
+    for i, place in enumerate(scan.centres_px - np.array([1000, -500])):
         recon.add(i, counts[i], tuple(place * PIXEL_M))
     recon.step()
     snapshot = recon.snapshot()
@@ -101,7 +101,7 @@ def test_positions_between_pixels_are_taken_as_they_are():
     scan = SmallScan(lines=8)
     recon = a_reconstruction(scan, probe=ProbeOptions(known=True), held_out=0.15)
     counts = scan.counts(2e5)
-    for i, place in enumerate(scan.centres_px + (0.4, 0.0)):
+    for i, place in enumerate(scan.centres_px + np.array([0.4, 0.0])):
         recon.add(i, counts[i], tuple(place * PIXEL_M))
     for _ in range(200):
         recon.step(live=False)
