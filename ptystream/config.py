@@ -4,6 +4,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,8 +22,6 @@ from ptystream.recon.options import (
 Seconds = Annotated[float, Gt(0)]
 Count = Annotated[int, Gt(0)]
 PREFIX = "PTYSTREAM_"
-NOT_SETTINGS = {"PTYSTREAM_TORCH", "PTYSTREAM_VENV", "PTYSTREAM_CONFIG"}
-"""Variables of the same prefix that the tools read, not the configuration."""
 
 
 class Settings(BaseModel):
@@ -88,6 +87,9 @@ class ScanSettings(Settings):
     """Frames that may wait; beyond it the oldest is dropped and counted."""
     backlog: Count = 4096
     """Exposures between ingest and engine; beyond it the oldest is dropped, counted."""
+    max_object_mpx: Count = 64
+    """Megapixels of object; an exposure so far off that more were needed is dropped,
+    counted: an encoder's glitch. 64 take 1.8 GB."""
 
 
 class RefineSettings(Settings):
@@ -162,17 +164,32 @@ def load(
         ConfigError: the file can't be read, a key is unknown, a value out of range.
     """
     tree = _read(path) if path else {}
-    for name, value in sorted((environment or _own_variables()).items()):
+    variables = _own_variables() if environment is None else environment
+    for name, value in sorted(variables.items()):
         _put(tree, name.removeprefix(PREFIX).lower().split("__"), value, name)
+    set_flags(tree, flags)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as e:
+        raise ConfigError(_explain(e, path)) from e
+
+
+def set_flags(tree: dict[str, Any], flags: Iterable[str]) -> None:
+    """Set each ``a.b=VALUE`` in nested tables; VALUE is TOML, or else plain text.
+
+    Raises:
+        ConfigError: a flag without ``=``, or below a key that has a value.
+    """
     for flag in flags:
         key, sign, value = flag.partition("=")
         if not sign:
             raise ConfigError(f"setting {flag!r}: expected KEY=VALUE")
         _put(tree, key.strip().split("."), value, f"--set {flag}")
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as e:
-        raise ConfigError(_explain(e, path)) from e
+
+
+def flag(key: str, value: str | float | None) -> list[str]:
+    """Return the flag that sets a key to just this value; none for None."""
+    return [] if value is None else [f"{key}={json.dumps(value)}"]
 
 
 def schema() -> str:
@@ -185,7 +202,7 @@ def _own_variables() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(PREFIX) and "__" in name and name not in NOT_SETTINGS
+        if name.startswith(PREFIX) and "__" in name
     }
 
 
@@ -198,10 +215,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _put(tree: dict[str, Any], keys: list[str], text: str, source: str) -> None:
-    """Set one value; text that is no TOML value is taken as a string."""
+    """Set one value; text that is no TOML value, or a date, is taken as a string."""
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
+        value = text
+    if isinstance(value, date | time):
         value = text
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})

@@ -21,6 +21,8 @@ OTHER = "other"
 """The label of what is in no closed set: counted, never a new series."""
 
 STREAMS = ("det", "pos")
+REFUSALS = ("on_wire", "undecodable", "unknown", "ring_full")
+"""Why a message came to nothing before it belonged to a scan."""
 
 STEP_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 LAG_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -61,6 +63,7 @@ class Metrics:
         self._declare_frames(registry, loss_reasons)
         self._declare_engine(registry)
         self._declare_liveness(registry)
+        self._declare_refusals(registry)
         self._declare_sinks(registry, sinks)
         info = Info("ptystream_build", "What is running.", registry=registry)
         info.info({"version": __version__, **(build or {})})
@@ -104,6 +107,19 @@ class Metrics:
         """Note when (monotonic) a stream last said anything; its age is as scraped."""
         if stream in self._last_s:
             self._last_s[stream] = arrived_s
+
+    def observe_refused(self, stream: str, totals: Mapping[str, int]) -> None:
+        """Record a stream's messages that came to nothing, by ``REFUSALS``."""
+        for reason, total in totals.items():
+            self._refused[stream, reason].advance(total)
+
+    def observe_strays(self, stream: str, total: int) -> None:
+        """Record the frames (``det``) or samples (``pos``) that no scan wanted."""
+        self._strays[stream].advance(total)
+
+    def observe_restarts(self, total: int) -> None:
+        """Record how often the receiver process had to be started again."""
+        self._restarts.advance(total)
 
     def observe_sink(self, stats: SinkStats) -> None:
         """Record what a sink has done."""
@@ -200,6 +216,25 @@ class Metrics:
         self._last_s: dict[str, float] = {s: float("nan") for s in STREAMS}
         for stream in STREAMS:
             age.labels(stream).set_function(partial(self._age_s, stream))
+
+    def _declare_refusals(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, registry=registry)
+        refused = counter(
+            "ptystream_messages_lost",
+            "Messages lost on the wire or refused, by stream and why.",
+            ["stream", "reason"],
+        )
+        strays = counter(
+            "ptystream_strays", "Frames or samples that belong to no scan.", ["stream"]
+        )
+        restarts = counter(
+            "ptystream_receiver_restarts", "Times the receiver process died."
+        )
+        self._refused = {
+            (s, r): _Total(refused.labels(s, r)) for s in STREAMS for r in REFUSALS
+        }
+        self._strays = {s: _Total(strays.labels(s)) for s in STREAMS}
+        self._restarts = _Total(restarts)
 
     def _declare_sinks(self, registry: CollectorRegistry, sinks: Iterable[str]) -> None:
         counters = [

@@ -1,4 +1,4 @@
-"""Which exposures the next step sees: near each other, fresh, poorly fitted, or any."""
+"""Which exposures the next step sees: fresh, poorly fitted, or any, near each other."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,15 @@ import numpy as np
 
 from ptystream.buffers.store import FrameStore
 
+NEAREST = 2.0
+"""Where a batch does not find enough within its reach: this far, in patterns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of steps that begin at a fresh or a poorly fitted exposure.
+    """Shares of a batch that are fresh, or the worst fitted of a draw.
 
-    The rest begin anywhere. ``newest`` is how many of the last arrivals are fresh.
+    The rest is any. ``newest`` is how many of the last arrivals are fresh.
     """
 
     fresh: float = 0.5
@@ -20,42 +23,62 @@ class Mix:
 
 
 class Sampler:
-    """Picks batches that fit one window of the field."""
+    """Picks batches within a ``reach`` in patterns, so that one window holds them.
 
-    def __init__(self, store: FrameStore, *, batch: int, seed: int) -> None:
-        self._store, self._batch = store, batch
+    Neighbours repeat each other: for pixels, whose cost is that of the patterns, a wide
+    reach learns most of a step. For networks the cost is that of the window.
+    """
+
+    def __init__(
+        self, store: FrameStore, *, batch: int, reach: float, seed: int
+    ) -> None:
+        self._store, self._batch, self._reach = store, batch, reach
         self._rng = np.random.default_rng(seed)
         self.loss = np.zeros(store.capacity)
 
     def pick(self, mix: Mix) -> np.ndarray:
         """Return slots ``[b]``, b ≤ batch, or none where nothing can be trained on."""
-        trained = np.flatnonzero(~self._store.held_out[: self._store.frames])
+        store = self._store
+        trained = np.flatnonzero(~store.held_out[: store.frames])
         if not len(trained):
             return trained
-        centre = self._store.position_px[self._centre(trained, mix)]
-        return self.near(trained, centre)
-
-    def near(self, slots: np.ndarray, centre_px: np.ndarray) -> np.ndarray:
-        """Return a batch of ``slots`` around a point.
-
-        Dense scans give a random draw from half a pattern around; sparse ones the
-        nearest exposures, up to two patterns away.
-        """
-        store = self._store
-        away = np.abs(store.position_px[slots] - centre_px).max(1)
-        inside = slots[away <= store.size // 3]
-        if len(inside) >= self._batch:
-            return self._rng.choice(inside, self._batch, replace=False)
+        centre = store.position_px[self._centre(trained, mix)]
+        away = np.abs(store.position_px[trained] - centre).max(1)
+        inside = trained[away <= self._reach * store.size]
+        if len(inside) > self._batch:
+            return self._mixed(inside, mix)
         order = np.argsort(away, kind="stable")[: self._batch]
-        return slots[order[away[order] <= 2 * store.size]]
+        return trained[order[away[order] <= max(NEAREST, self._reach) * store.size]]
 
     def _centre(self, trained: np.ndarray, mix: Mix) -> int:
         """Return the slot around which the batch is gathered."""
         lot = self._rng.random()
-        if lot < mix.fresh:
-            newest = np.argsort(self._store.order[trained])[-mix.newest :]
-            return int(self._rng.choice(trained[newest]))
-        some = self._rng.choice(trained, min(8, len(trained)), replace=False)
+        fresh = self._fresh(trained, mix)
+        if lot < mix.fresh and len(fresh):
+            return int(self._rng.choice(fresh))
         if lot < mix.fresh + mix.poor:
-            return int(some[np.argmax(self.loss[some])])
-        return int(some[0])
+            return int(self._worst(trained, 1)[0])
+        return int(self._rng.choice(trained))
+
+    def _mixed(self, slots: np.ndarray, mix: Mix) -> np.ndarray:
+        """Return a batch of these slots, each at most once."""
+        fresh = self._fresh(slots, mix)
+        count = min(len(fresh), round(mix.fresh * self._batch))
+        drawn = np.concatenate(
+            [
+                self._rng.choice(fresh, count, replace=False),
+                self._worst(slots, round(mix.poor * self._batch)),
+                self._rng.choice(slots, self._batch, replace=False),
+            ]
+        )
+        first = np.sort(np.unique(drawn, return_index=True)[1])
+        return drawn[first[: self._batch]]
+
+    def _fresh(self, slots: np.ndarray, mix: Mix) -> np.ndarray:
+        """Return those among the last arrivals."""
+        return slots[self._store.order[slots] >= self._store.arrivals - mix.newest]
+
+    def _worst(self, slots: np.ndarray, count: int) -> np.ndarray:
+        """Return the worst fitted of a draw eight times as large."""
+        some = self._rng.choice(slots, min(8 * count, len(slots)), replace=False)
+        return some[np.argsort(self.loss[some])[len(some) - min(count, len(some)) :]]

@@ -56,7 +56,7 @@ class FrameStore:
         self.held_out = np.zeros(capacity, bool)
         self.loss = torch.full((capacity,), torch.inf, device=device)
         self.order = np.zeros(capacity, np.int64)
-        self.frames = self.evicted = self._arrivals = 0
+        self.frames = self.evicted = self.arrivals = 0
         self._place_px = size / 4
         self._places: dict[tuple[int, int], deque[int]] = {}
         self._crowds: list[tuple[int, tuple[int, int]]] = []
@@ -76,8 +76,8 @@ class FrameStore:
         self.index[slot] = index
         self.held_out[slot] = is_held_out(index, self.held_out_share)
         self.loss[slot] = torch.inf
-        self.order[slot] = self._arrivals
-        self._arrivals += 1
+        self.order[slot] = self.arrivals
+        self.arrivals += 1
         self._enter(slot)
         return slot
 
@@ -86,7 +86,7 @@ class FrameStore:
         counts = self.counts.index_select(0, slots)
         if self._wide:
             return counts.float().clamp_(min=0).sqrt_()
-        return counts.int().bitwise_and_(0xFFFF).float().sqrt_()
+        return counts.view(torch.uint16).float().sqrt_()
 
     def stats(self) -> StoreStats:
         """Return what the store holds."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ptystream.config import Config, load
+from ptystream.config import Config, flag, load
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +25,15 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def config_of(args: argparse.Namespace, *flags: str) -> Config:
-    """Return the configuration of file, environment, own flags and ``--set``."""
-    return load(args.config, flags=[*flags, *args.set])
+def config_of(
+    args: argparse.Namespace, named: Mapping[str, str | float | None] | None = None
+) -> Config:
+    """Return the configuration of file, environment, own flags and ``--set``.
+
+    ``named`` holds the values of the command's own flags by key; None: not given.
+    """
+    own = [text for key, value in (named or {}).items() for text in flag(key, value)]
+    return load(args.config, flags=[*own, *args.set])
 
 
 @contextmanager

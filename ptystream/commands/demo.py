@@ -87,7 +87,9 @@ def _stream(args, folder: Path, console: Console, stopped) -> Report | None:
         ended = _line(service, "the service")
         sent = _line(beamline, "the simulated beamline")
         service.wait(60)
-    result = next(folder.glob("*_*.h5"))
+    if ended["result"] is None:
+        raise StoppedError(f"nothing was reconstructed: {ended['refined']}")
+    result = Path(ended["result"])
     scored = subprocess.run(
         [*_command("score"), str(result), str(truth), "--json"],
         check=True,

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from ptystream.commands.common import (
@@ -15,7 +16,8 @@ from ptystream.publish.files import result_of, write_result
 from ptystream.publish.history import History
 from ptystream.publish.picture import draw
 from ptystream.publish.sink import FrameCounts
-from ptystream.service.offline import Acquired, Progress, half, load, reconstruct
+from ptystream.service.first_probe import first_probe
+from ptystream.service.offline import Progress, half, load, reconstruct
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -39,13 +41,12 @@ def run(args: argparse.Namespace) -> int:
         "probe.field": args.probe,
         "refine.max_s": args.seconds,
     }
-    flags = [f"{key}={value}" for key, value in named.items() if value is not None]
-    config = config_of(args, *flags)
+    config = config_of(args, named)
     scan = load(args.file, scan=args.scan)
+    extras = replace(scan.extras, given_probe=first_probe(config))
+    scan = replace(scan, extras=extras)
     if args.half:
-        scan = Acquired(
-            scan.start, half(scan.exposures, int(args.half == "odd")), scan.extras
-        )
+        scan = replace(scan, exposures=half(scan.exposures, args.half))
     history = History()
     counts = FrameCounts(len(scan.exposures), len(scan.exposures), len(scan.exposures))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 
 from ptystream.commands.common import say_json, stopped_by_signals
+from ptystream.errors import StoppedError
 from ptystream.ingest.sender import Sender
 from ptystream.tape.cxi import CxiScan
 from ptystream.tape.log import TapeReader
@@ -57,12 +58,12 @@ def _replay_tape(args: argparse.Namespace, stop: threading.Event) -> int:
     """Send a tape's raw parts in their original format."""
     pattern = "push" if args.push else "pub"
     with ExitStack() as stack:
+        tape = stack.enter_context(TapeReader(args.file))
         outlets = {
             stream: stack.enter_context(Outlet(address, pattern))
             for stream, address in (("det", args.detector), ("pos", args.positions))
         }
         say_json({name: outlet.address for name, outlet in outlets.items()})
-        tape = stack.enter_context(TapeReader(args.file))
         stats = replay(tape, outlets, speed=args.speed, wait_s=args.wait, stop=stop)
         damage = tape.damage
     say_json({**asdict(stats), "damage": asdict(damage)})
@@ -80,7 +81,7 @@ def _stream_cxi(args: argparse.Namespace, stop: threading.Event) -> int:
         say_json({"det": detector.address, "pos": encoder.address})
         senders = {"det": detector, "pos": encoder}
         for sender in senders.values():
-            sender.wait_for_subscribers(args.wait)
+            _await_reader(sender, args.wait, stop)
         due_s, sent = time.monotonic(), 0
         for stream, message in cxi_messages(cxi, f"{args.file.stem}-{uuid.uuid4()}"):
             if stop.is_set():
@@ -97,3 +98,11 @@ def _stream_cxi(args: argparse.Namespace, stop: threading.Event) -> int:
         dropped = sum(sender.stats.dropped for sender in senders.values())
         say_json({"frames": sent, "dropped": dropped})
     return 0 if dropped == 0 else 1
+
+
+def _await_reader(sender: Sender, timeout_s: float, stop: threading.Event) -> None:
+    """Return once somebody listens, or a stop; StoppedError if nobody came."""
+    deadline_s = time.monotonic() + timeout_s
+    while not stop.is_set() and not sender.wait_for_subscribers(0.1):
+        if time.monotonic() >= deadline_s:
+            raise StoppedError(f"{sender.address}: nobody came in {timeout_s:g} s")

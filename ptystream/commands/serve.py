@@ -8,7 +8,9 @@ from ptystream.commands.common import (
     say_json,
     stopped_by_signals,
 )
+from ptystream.service.first_probe import first_probe
 from ptystream.service.live import Service
+from ptystream.service.scan import Extras
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -33,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
         "object.field": args.field,
         "publish.results": args.results,
     }
-    flags = [f"{key}={value}" for key, value in named.items() if value is not None]
-    config = config_of(args, *flags)
-    with stopped_by_signals() as stop, Service(config) as service:
+    config = config_of(args, named)
+    extras = Extras(given_probe=first_probe(config))
+    with stopped_by_signals() as stop, Service(config, extras=extras) as service:
         say_json({"ready": service.addresses()})
         service.run(stop, scans=args.scans, finished=say_json)
     return 0

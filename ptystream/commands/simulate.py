@@ -1,13 +1,12 @@
 """``ptystream simulate``: a detector and an encoder box on real sockets."""
 
 import argparse
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ptystream.commands.common import say_json, stopped_by_signals
-from ptystream.errors import ConfigError
+from ptystream.config import set_flags
 from ptystream.sim.beamline import Beamline
 from ptystream.sim.settings import PRESETS, preset
 from ptystream.sim.truth import write_truth
@@ -32,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the senders' addresses, stream, and print what was sent."""
-    settings = preset(args.preset, _changes(args.set))
+    changes: dict[str, Any] = {}
+    set_flags(changes, args.set)
+    settings = preset(args.preset, changes)
     with stopped_by_signals() as stop, Beamline(settings) as beamline:
         if args.truth:
             args.truth.parent.mkdir(parents=True, exist_ok=True)
@@ -48,22 +49,3 @@ def run(args: argparse.Namespace) -> int:
         for report in beamline.run(stop.is_set):
             say_json(asdict(report))
     return 0
-
-
-def _changes(flags: list[str]) -> dict[str, Any]:
-    """Return nested changes of ``a.b=value`` flags; text is quoted or not."""
-    tree: dict[str, Any] = {}
-    for flag in flags:
-        key, sign, text = flag.partition("=")
-        if not sign:
-            raise ConfigError(f"setting {flag!r}: expected KEY=VALUE")
-        try:
-            value = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        node = tree
-        *rooms, last = key.strip().split(".")
-        for room in rooms:
-            node = node.setdefault(room, {})
-        node[last] = value
-    return tree

@@ -229,21 +229,12 @@ def _pixels(
 def _hermite_like(
     probe: Complex[Tensor, "h w"], modes: int
 ) -> Complex[Tensor, "modes h w"]:
-    """Return unit modes, orthogonal: the probe times powers of y and x.
-
-    Coordinates start at the centre of light, in units of its radius, so that high
-    powers don't swamp the sum; Gram-Schmidt runs twice against round-off.
-    """
-    light = probe.abs().square()
-    light = light / light.sum()
-    y, x = (p.to(light) for p in _pixels((probe.shape[0], probe.shape[1])))
-    y, x = y - (light * y).sum(), x - (light * x).sum()
-    radius = (light * (y**2 + x**2)).sum().sqrt().clamp(min=1)
+    """Return unit modes, orthogonal: the probe times powers of y and x."""
+    shape = (probe.shape[0], probe.shape[1])
+    y, x = (p.to(probe.abs()) / max(shape) for p in _pixels(shape))
     found: list[Tensor] = []
     for across, down in islice(_powers(), modes):
-        found.append(
-            _rejected(probe * (x / radius) ** across * (y / radius) ** down, found)
-        )
+        found.append(_rejected(probe * x**across * y**down, found))
     return torch.stack(found)
 
 
@@ -256,7 +247,7 @@ def _powers() -> Iterator[tuple[int, int]]:
 def _rejected(
     mode: Complex[Tensor, "h w"], others: Sequence[Tensor]
 ) -> Complex[Tensor, "h w"]:
-    """Return the unit part of the mode that is orthogonal to the others."""
+    """Return the unit part orthogonal to the others; twice, against round-off."""
     for _ in range(2):
         for other in others:
             mode = mode - other * (other.conj() * mode).sum()

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import zmq
 
-from ptystream.errors import DecodeError, StoppedError
+from ptystream.errors import ConfigError, DecodeError, StoppedError
 
 
 class ControlClient:
@@ -26,7 +26,11 @@ class ControlClient:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(self._address)
+        try:
+            self._socket.connect(self._address)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise ConfigError(f"can't connect to {self._address}: {error}") from error
         return self
 
     def __exit__(

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Complex, Float, Inexact
 
 TAPS = 12
-"""Half-width of the interpolation kernel in pixels."""
+"""Half-width of the interpolation kernel: 10⁻³ wrong at 0.8 of Nyquist, 0.1 at 0.9."""
 
 BLOCK = 64
 """Rows interpolated at a time."""
@@ -216,18 +216,12 @@ def _window(image: np.ndarray, shape: tuple[int, ...], y: int, x: int) -> np.nda
 
 def _middle(weights: np.ndarray) -> tuple[slice, slice]:
     """Return the square of SEARCH_PX around the weights' centre of gravity."""
-    y, x = (
-        slice(max(0, middle - SEARCH_PX // 2), middle + SEARCH_PX // 2)
-        for axis in (1, 0)
-        for middle in [
-            int(
-                np.average(
-                    np.arange(weights.shape[1 - axis]), weights=weights.sum(axis=axis)
-                )
-            )
-        ]
-    )
-    return y, x
+    sides = []
+    for axis in (1, 0):
+        line = weights.sum(axis=axis)
+        middle = int(np.average(np.arange(len(line)), weights=line))
+        sides.append(slice(max(0, middle - SEARCH_PX // 2), middle + SEARCH_PX // 2))
+    return sides[0], sides[1]
 
 
 def _ramp(product: np.ndarray) -> tuple[float, float]:

@@ -57,9 +57,18 @@ def object_learner(field: Field, options: ReconOptions) -> Learner:
     """Return what teaches the object."""
     e = options.engine
     if isinstance(field, Pixels):
-        return PixelLearner(field, rate=e.object_rate, momentum=e.momentum)
+        return PixelLearner(
+            field, rate=e.object_rate, momentum=e.momentum, settling=e.settling
+        )
     rate = e.siren_rate if isinstance(field, Siren) else e.net_rate
     return NeuralLearner(field, net_rate=rate, grid_rate=e.grid_rate)
+
+
+def reach(options: ReconOptions) -> float:
+    """Return how far from its centre a batch may lie, in patterns."""
+    if options.engine.reach is not None:
+        return options.engine.reach
+    return 3.0 if options.object.field == "pixels" else 1 / 3
 
 
 def probe_field(

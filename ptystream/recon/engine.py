@@ -99,8 +99,10 @@ class Engine:
         """Divide the gradients by the light that they were measured in, and learn."""
         light = got.illumination
         floor = self._damping * light.max()
-        by_window = got.by_window / ((1 - self._damping) * light + floor)
-        self.objects.learn(by_window[None], rates.fade, finite)
+        weight = (1 - self._damping) * light + floor
+        by_window = (got.by_window / weight)[None]
+        self.objects.learn(by_window, light / weight, rates.fade, finite)
         if rates.probe:
-            by_probe = got.by_probe / got.transmission.mean()
-            self.probe.learn(by_probe, rates.fade, finite)
+            by_probe = got.by_probe / got.transmission
+            trust = torch.ones_like(by_probe[0].real)
+            self.probe.learn(by_probe, trust, rates.fade, finite)

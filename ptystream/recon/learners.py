@@ -1,5 +1,6 @@
 """How a field learns from the gradient of its window."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -23,19 +24,25 @@ class Learner(Protocol):
     def learn(
         self,
         gradient: Complex[Tensor, "s h w"],
+        trust: Float[Tensor, "h w"],
         fade: float,
         finite: Bool[Tensor, ""],
     ) -> None:
         """Move the field of the last window against a preconditioned gradient.
 
-        A gradient of 1 asks for a change of -1; ``fade`` ≤ 1 scales the rates;
-        nothing changes where ``finite`` is false.
+        A gradient of 1 asks for a change of -1, and ``trust`` in 0..1 says how much
+        light stands behind it; ``fade`` ≤ 1 scales the rates; nothing changes where
+        ``finite`` is false.
         """
         ...
 
 
 class PixelLearner:
-    """Steps of pixels with momentum: as in ePIE and its kin, by mini-batch."""
+    """Steps of pixels with momentum: as in ePIE and its kin, by mini-batch.
+
+    With ``settling``, the rate of each pixel falls with its own age, so that noise
+    averages out where the scan has long been and new area learns at full rate.
+    """
 
     def __init__(
         self,
@@ -43,10 +50,11 @@ class PixelLearner:
         *,
         rate: float,
         momentum: float,
+        settling: float = math.inf,
         constraint: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.field, self._rate, self._momentum = field, rate, momentum
-        self._constraint = constraint
+        self._settling, self._constraint = settling, constraint
         self._box = Box(0, 0, 0, 0)
 
     def window(self, box: Box) -> Complex[Tensor, "s h w"]:
@@ -59,6 +67,7 @@ class PixelLearner:
     def learn(
         self,
         gradient: Complex[Tensor, "s h w"],
+        trust: Float[Tensor, "h w"],
         fade: float,
         finite: Bool[Tensor, ""],
     ) -> None:
@@ -66,9 +75,12 @@ class PixelLearner:
         canvas = self.field.canvas
         at = (slice(None), *canvas.slices(self._box))
         pairs = torch.stack([gradient.real, gradient.imag], 1)
-        push = pairs.reshape(-1, *gradient.shape[1:])
+        age = canvas.age[at[1:]]
+        rate = self._rate * fade * (1 + age / self._settling).rsqrt_()
+        age += torch.where(finite, trust, 0)
+        push = pairs.reshape(-1, *gradient.shape[1:]) * rate
         speed = canvas.mean[at]
-        faster = (self._momentum * speed).sub_(push, alpha=self._rate * fade)
+        faster = (self._momentum * speed).sub_(push)
         torch.where(finite, faster, speed, out=speed)
         canvas.values[at].add_(torch.where(finite, faster, 0))
         if self._constraint is not None:
@@ -93,6 +105,7 @@ class NeuralLearner:
     def learn(
         self,
         gradient: Complex[Tensor, "s h w"],
+        trust: Float[Tensor, "h w"],
         fade: float,
         finite: Bool[Tensor, ""],
     ) -> None:

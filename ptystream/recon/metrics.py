@@ -165,8 +165,9 @@ def frc(
 
     Align complex images first: a global phase between them counts as error. The
     mean is removed before the window, whose own shape would else correlate. A
-    ring's samples are its pixels, times the share of them that the window leaves
-    independent, halved for real images (their spectrum is symmetric).
+    ring's samples are its pixels, times the share that the window leaves independent
+    (in two dimensions: for a thin ring a low, so a strict, estimate), halved for real
+    images (their spectrum is symmetric).
     """
     ring, width = _rings(a.shape, pixel_m)
     count = int(_nyquist_per_m(pixel_m) / width * (1 + 1e-9)) + 1

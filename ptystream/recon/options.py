@@ -63,11 +63,16 @@ class EngineOptions:
     """Exposures a step."""
     beta: Positive = 1.0
     """Smooth-L1's turning point, in units of the root-mean-square amplitude."""
-    object_rate: Positive = 0.5
+    reach: Annotated[float, Gt(0)] | None = None
+    """How far from its centre a batch may lie, in patterns; none: 3 for pixels, 1/3
+    for networks."""
+    object_rate: Positive = 0.3
     """Pixels: step in units of the one that would fit the batch alone."""
-    momentum: Share = 0.7
+    momentum: Share = 0.8
     """Pixels: how much of the last step is taken again."""
-    damping: Positive = 0.1
+    settling: Positive = 20.0
+    """Pixels: a pixel's rate falls as the root of its updates over this."""
+    damping: Positive = 0.05
     """Light that every pixel is taken to have, in units of the brightest."""
     net_rate: Positive = 3e-3
     """multires, hashgrid: Adam's rate for the network (a tenth for the probe's)."""

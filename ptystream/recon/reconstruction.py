@@ -18,6 +18,7 @@ from ptystream.recon.build import (
     pick_device,
     probe_field,
     probe_learner,
+    reach,
 )
 from ptystream.recon.engine import Batch, Engine, Rates, StepStats
 from ptystream.recon.learners import at_unit_light
@@ -79,7 +80,9 @@ class Reconstruction:
             damping=e.damping,
             mask=self.mask,
         )
-        self._sampler = Sampler(self.store, batch=e.batch, seed=e.seed)
+        self._sampler = Sampler(
+            self.store, batch=e.batch, reach=reach(options), seed=e.seed
+        )
         self._frame = Box(0, 0, setting.size, setting.size)
         self._seen = Canvas(torch.zeros(1, device=self.device))
         self._box: Box | None = None

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Complex, Float
 
-from ptystream.errors import FileFormatError
+from ptystream.errors import ConfigError, FileFormatError
 from ptystream.recon import metrics
 from ptystream.recon.align import Alignment, Grid, Lookup, align
 from ptystream.recon.metrics import Resolution
@@ -235,6 +235,8 @@ def _projected(placed: Placed, name: str) -> Complex[np.ndarray, "h w"]:
 
 
 def _margin(shape: tuple[int, int], margin_px: int) -> Bool[np.ndarray, "h w"]:
+    if margin_px < 0:
+        raise ConfigError(f"margin of {margin_px} pixels: expected 0 or more")
     mask = np.zeros(shape, bool)
     mask[margin_px : shape[0] - margin_px, margin_px : shape[1] - margin_px] = True
     return mask

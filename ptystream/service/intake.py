@@ -3,8 +3,8 @@
 import logging
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from dataclasses import dataclass, replace
 from typing import Self
 
 import zmq
@@ -13,7 +13,15 @@ from ptystream.config import Config
 from ptystream.ingest.endpoint import parse_endpoint
 from ptystream.ingest.positions import PositionReader, PositionStats
 from ptystream.ingest.process import ReceiverProcess, ReceiverStats
-from ptystream.ingest.scans import Event, ScanCounts, ScanTracker, Strays, TrackerLimits
+from ptystream.ingest.scans import (
+    Event,
+    ScanClosed,
+    ScanCounts,
+    ScanOpened,
+    ScanTracker,
+    Strays,
+    TrackerLimits,
+)
 from ptystream.wire.messages import Exposure
 
 log = logging.getLogger(__name__)
@@ -22,6 +30,8 @@ MIB = 1 << 20
 TICK_MS = 50
 RESTART_S = 1.0
 """A receiver that died is started again after so long."""
+REMEMBERED = 16
+"""Scans whose dropped exposures are remembered; the oldest is forgotten."""
 
 
 class Backlog:
@@ -35,13 +45,16 @@ class Backlog:
         self._events: deque[Event] = deque()
         self._exposures = 0
         self._lock = threading.Condition()
-        self.dropped = 0
+        self._dropped: OrderedDict[str, int] = OrderedDict()
 
     def put(self, events: list[Event]) -> None:
         """Add events; never waits."""
         if not events:
             return
         with self._lock:
+            for event in events:
+                if isinstance(event, ScanOpened):
+                    self._dropped.pop(event.start.scan, None)
             self._events.extend(events)
             self._exposures += sum(isinstance(e, Exposure) for e in events)
             while self._exposures > self._capacity:
@@ -58,14 +71,25 @@ class Backlog:
             self._exposures -= sum(isinstance(e, Exposure) for e in taken)
             return taken
 
+    def dropped(self, scan: str) -> int:
+        """Return how many exposures of a scan were dropped since it opened."""
+        with self._lock:
+            return self._dropped.get(scan, 0)
+
     def _drop_oldest(self) -> None:
         """Remove the oldest exposure, wherever openings and closings stand."""
         for place, event in enumerate(self._events):
             if isinstance(event, Exposure):
                 del self._events[place]
                 self._exposures -= 1
-                self.dropped += 1
+                self._count(event.frame.scan)
                 return
+
+    def _count(self, scan: str) -> None:
+        """Count one dropped exposure of a scan."""
+        self._dropped[scan] = self._dropped.pop(scan, 0) + 1
+        if len(self._dropped) > REMEMBERED:
+            self._dropped.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +101,6 @@ class IntakeStats:
     scan: str | None
     counts: ScanCounts | None
     strays: Strays
-    backlog_dropped: int
     receiver_restarts: int
 
 
@@ -156,7 +179,7 @@ class Intake:
                     poller.unregister(self._receiver.fileno())
                     self._restart()
                     poller.register(self._receiver.fileno(), zmq.POLLIN)
-            self.backlog.put(self._tracker.stop())
+            self.backlog.put([_aborted(event) for event in self._tracker.stop()])
             self._note()
         except Exception as error:  # the top of the thread; the service sees ``error``
             self.error = error
@@ -197,6 +220,12 @@ class Intake:
             self._tracker.scan,
             self._tracker.counts(),
             self._tracker.strays(),
-            self.backlog.dropped,
             self._restarts,
         )
+
+
+def _aborted(event: Event) -> Event:
+    """Name the end of a scan that we cut short; one that had ended keeps its own."""
+    if isinstance(event, ScanClosed) and event.reason == "timed out":
+        return replace(event, reason="aborted")
+    return event

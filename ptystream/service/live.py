@@ -25,14 +25,14 @@ from ptystream.publish.requests import Command
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, Sink
 from ptystream.recon.snapshot import Quality
-from ptystream.service.intake import Intake
-from ptystream.service.reconstructing import Finished, Reconstructing
+from ptystream.service.intake import Intake, IntakeStats
+from ptystream.service.reconstructing import EngineState, Finished, Reconstructing
 from ptystream.service.scan import NO_EXTRAS, Extras
 from ptystream.status import ServiceStatus, StatusServer
 
 log = logging.getLogger(__name__)
 
-LOSSES = ("missing", "backlog", *FRAME_LOSSES)
+LOSSES = ("missing", "backlog", "far", *FRAME_LOSSES)
 STOP_S = 8.0
 """Patience with the engine when the service ends; sinks have their own."""
 WATCH_S = 0.1
@@ -61,6 +61,7 @@ class Service:
         )
         registry = CollectorRegistry()
         self._metrics = Metrics(registry, LOSSES, [s.name for s in self._sinks])
+        self._finishing = False
         host, port = _host_and_port(p.metrics)
         self._http = StatusServer(registry, self._alive, self._ready, host, port)
         self._stack = ExitStack()
@@ -94,26 +95,29 @@ class Service:
         scans: int | None = None,
         finished: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> None:
-        """Serve until ``stop`` is set, or this many scans are finished.
+        """Serve until ``stop`` is set, or this many scans are finished; then end.
 
         ``finished`` is told of each scan that ended, safe as JSON.
 
         Raises:
-            StoppedError: a worker died of an error.
+            StoppedError: a worker died of an error, or the engine hangs in a step.
         """
         observed_s, done = 0.0, 0
         while not stop.is_set() and (scans is None or done < scans):
             for worker in (self._intake, self._engine, self._control):
                 if worker.error is not None:
                     raise StoppedError(f"{type(worker).__name__}: {worker.error!r}")
-            for end in self._engine.take_finished():
-                done += 1
-                self._metrics.observe_scan_end(end.end.reason)
-                finished(self._told(end))
+            state = self._engine.state  # read first: what ended since is told next
+            told = self._tell(finished)
+            done += len(told)
             if time.monotonic() - observed_s >= OBSERVE_S:
                 observed_s = time.monotonic()
-                self._observe()
+                self._observe(state, told)
             stop.wait(WATCH_S)
+        self._finish()
+        self._tell(finished)
+        if self._engine.alive():
+            raise StoppedError("the engine hangs in a step")
 
     def addresses(self) -> dict[str, str]:
         """Return where the service can be reached, with the ports that were bound."""
@@ -134,7 +138,7 @@ class Service:
             intake.receiver.last_message_ns,
         )
         return ServiceStatus(
-            state="held" if engine.held else engine.phase,
+            state="held" if self._engine.held else engine.phase,
             run=engine.run or None,
             scan=engine.scan or None,
             started_s=engine.started_s,
@@ -149,18 +153,23 @@ class Service:
             },
             sinks=tuple(sink.stats() for sink in self._sinks),
             lag_s=engine.lag_s,
+            detail=engine.detail,
             finished_scans=engine.finished_scans,
         ).as_dict()
 
-    def frames(self, counts: ScanCounts | None) -> FrameCounts:
-        """Return a closed scan's frames, or by None those of the open one."""
+    def frames(self, scan: str, counts: ScanCounts | None) -> FrameCounts | None:
+        """Return a closed scan's frames by its counts, else those of the open one.
+
+        None if neither is known: another scan is open by now.
+        """
         stats = self._intake.stats()
-        counts = counts or stats.counts
+        if counts is None and stats.scan == scan:
+            counts = stats.counts
         if counts is None:
-            return FrameCounts()
+            return None
         lost = {
             "missing": counts.frames_missing,
-            "backlog": stats.backlog_dropped,
+            "backlog": self._intake.backlog.dropped(scan),
             **counts.join.frames_lost,
         }
         return FrameCounts(
@@ -196,9 +205,21 @@ class Service:
 
     def _finish(self) -> None:
         """End intake, then the engine; sinks follow with what is left to keep."""
+        if self._finishing:
+            return
+        self._finishing = True
         self._intake.halt()
         if not self._engine.finish(STOP_S):
             log.error("the engine hangs in a step: left behind")
+
+    def _tell(self, finished: Callable[[Mapping[str, Any]], None]) -> set[str]:
+        """Tell of the scans that ended since the last call; return their runs."""
+        ended = self._engine.take_finished()
+        for scan in ended:
+            self._metrics.observe_frames(scan.info.run, scan.frames)
+            self._metrics.observe_scan_end(scan.end.reason)
+            finished(self._told(scan))
+        return {scan.info.run for scan in ended}
 
     def _told(self, finished: Finished) -> dict[str, Any]:
         """Return what the world is told of a scan that ended."""
@@ -207,7 +228,7 @@ class Service:
             "run": finished.info.run,
             **asdict(finished.end),
             "frames": asdict(finished.frames),
-            "result": str(self._files.path(finished.info)),
+            "result": str(self._files.path(finished.info)) if finished.kept else None,
         }
 
     def _alive(self) -> dict[str, bool]:
@@ -227,10 +248,14 @@ class Service:
             "positions": stats.positions.connected,
         }
 
-    def _observe(self) -> None:
-        """Turn everybody's counts into metrics."""
-        intake, engine, m = self._intake.stats(), self._engine.state, self._metrics
-        m.observe_frames(engine.scan, engine.frames)
+    def _observe(self, engine: EngineState, told: set[str]) -> None:
+        """Turn everybody's counts into metrics; runs that were told are counted."""
+        intake, m = self._intake.stats(), self._metrics
+        if engine.run and engine.run not in told:
+            m.observe_frames(engine.run, engine.frames)
+            if engine.snapshot is not None:
+                rolled_back = engine.snapshot.rolled_back
+                m.observe_quality(engine.run, engine.snapshot.quality, rolled_back)
         capacity = engine.store_capacity or 1
         m.observe_buffers(
             intake.receiver.ring_used_bytes / intake.receiver.ring_bytes,
@@ -243,15 +268,30 @@ class Service:
             m.observe_store_lag(lag_s)
         for wait_s in self._intake.take_waits():
             m.observe_position_wait(wait_s)
-        if engine.snapshot is not None:
-            quality, rolled_back = engine.snapshot.quality, engine.snapshot.rolled_back
-            m.observe_quality(engine.run, quality, rolled_back)
-        if intake.receiver.last_message_ns:
-            m.observe_message("det", intake.receiver.last_message_ns / 1e9)
-        if intake.positions.last_message_s:
-            m.observe_message("pos", intake.positions.last_message_s)
+        self._observe_intake(intake)
         for sink in self._sinks:
             m.observe_sink(sink.stats())
+
+    def _observe_intake(self, intake: IntakeStats) -> None:
+        """Record what came, and what was refused before it was anybody's frame."""
+        det, pos, strays, m = (
+            intake.receiver,
+            intake.positions,
+            intake.strays,
+            self._metrics,
+        )
+        refused = {"on_wire": det.lost_on_wire, "undecodable": det.decode_errors}
+        refused |= {"unknown": det.unknown_kinds, "ring_full": det.ring_full}
+        m.observe_refused("det", refused)
+        refused = {"on_wire": pos.lost_on_wire, "undecodable": pos.decode_errors}
+        m.observe_refused("pos", {**refused, "unknown": pos.foreign})
+        m.observe_strays("det", strays.leftover_frames + strays.orphan_frames)
+        m.observe_strays("pos", strays.leftover_samples + strays.orphan_samples)
+        m.observe_restarts(intake.receiver_restarts)
+        if det.last_message_ns:
+            m.observe_message("det", det.last_message_ns / 1e9)
+        if pos.last_message_s:
+            m.observe_message("pos", pos.last_message_s)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import torch
@@ -98,9 +99,9 @@ def training_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def half(exposures: list[Exposure], which: int) -> list[Exposure]:
+def half(exposures: list[Exposure], which: Literal["even", "odd"]) -> list[Exposure]:
     """Return every second exposure by index: two halves tell the resolution (FRC)."""
-    return [e for e in exposures if e.frame.index % 2 == which]
+    return [e for e in exposures if e.frame.index % 2 == (which == "odd")]
 
 
 def load(path: Path, *, scan: str | None = None) -> Acquired:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ptystream.config import Config
@@ -33,10 +33,13 @@ KEPT = 4096
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What the engine is doing; ``phase`` is that of the scan, or ``idle``."""
+    """What the engine is doing; ``phase`` is that of the scan, or ``idle``.
+
+    ``run`` and ``scan`` are empty between scans; ``frames`` are then the last one's.
+    ``detail`` says why the last scan was given up, if it was.
+    """
 
     phase: str = "idle"
-    held: bool = False
     run: str = ""
     scan: str = ""
     steps: int = 0
@@ -45,21 +48,22 @@ class EngineState:
     store_capacity: int = 0
     evicted: int = 0
     ignored: int = 0
-    failed_scans: int = 0
     finished_scans: int = 0
     started_s: float | None = None
     lag_s: float = float("nan")
+    detail: str = ""
     frames: FrameCounts = field(default_factory=FrameCounts)
     snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A scan that ended: what it was, how it ended, and its frames."""
+    """A scan that ended; ``kept`` is false if there was nothing to reconstruct."""
 
     info: RunInfo
     end: RunEnd
     frames: FrameCounts
+    kept: bool
 
 
 def _drained(items: deque[T]) -> list[T]:
@@ -80,12 +84,12 @@ class Reconstructing:
         config: Config,
         backlog: Backlog,
         sinks: Sequence[SinkThread],
-        frames: Callable[[ScanCounts | None], FrameCounts],
+        frames: Callable[[str, ScanCounts | None], FrameCounts | None],
         *,
         extras: Extras = NO_EXTRAS,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Store; ``frames`` counts frames (of a closed scan, or of the open one)."""
+        """Store; ``frames`` says what came of a scan, None while it can't tell."""
         self._config, self._backlog, self._sinks = config, backlog, sinks
         self._frames, self._extras, self._changed = frames, extras, changed
         self._run: ScanRun | None = None
@@ -95,13 +99,15 @@ class Reconstructing:
         self._held = False
         self._published_s = 0.0
         self._step_s = 0.0
-        self._ignored = self._failed = self._finished = 0
+        self._ignored = self._finished = 0
+        self._detail = ""
         self._lag_s = float("nan")
         self._ended: deque[Finished] = deque(maxlen=KEPT)
         self._steps: deque[float] = deque(maxlen=KEPT)
         self._lags: deque[float] = deque(maxlen=KEPT)
         self._snapshot: Snapshot | None = None
-        self._thread = threading.Thread(target=self._loop, name="engine")
+        # A daemon: a step that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self.error: Exception | None = None
         self.state = EngineState()
 
@@ -111,7 +117,6 @@ class Reconstructing:
 
     def finish(self, timeout_s: float) -> bool:
         """Stop refining, keep what is open, end; False if it hangs."""
-        self._cut = "the service was stopped"
         self._stopping.set()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -121,12 +126,18 @@ class Reconstructing:
         return self._thread.is_alive()
 
     def cut(self, why: str) -> None:
-        """End the present scan's reconstruction at the next turn."""
+        """End the present scan's reconstruction at the next turn, if there is one."""
         self._cut = why
 
-    def hold(self, held: bool) -> None:
+    @property
+    def held(self) -> bool:
+        """Whether it was told not to step."""
+        return self._held
+
+    def hold(self, *, held: bool) -> None:
         """Stop stepping, or go on; exposures are taken in all the same."""
         self._held = held
+        self._changed()
 
     def take_finished(self) -> list[Finished]:
         """Return the scans that ended since the last call, at most ``KEPT``."""
@@ -151,12 +162,14 @@ class Reconstructing:
         busy = self._run is not None and not self._held
         for event in self._backlog.take(AT_ONCE, 0.0 if busy else IDLE_S):
             self._take(event)
-        run = self._run
+        run, why = self._run, self._cut
+        self._cut = None
         if run is None:
             return
-        if self._cut is not None:
-            run.cut(self._cut)
-            self._cut = None
+        if self._stopping.is_set():
+            why = "the service was stopped"
+        if why is not None:
+            run.cut(why)
         if not self._held or run.done:
             began_s = time.perf_counter()
             if run.step():
@@ -181,9 +194,8 @@ class Reconstructing:
                 self._run.end(event.reason)
                 self._note()
         except PtystreamError as error:
-            self._failed += 1
-            log.error("scan left out: %s", error)
-            self._abandon()
+            log.error("scan given up: %s", error)
+            self._give_up(event, str(error))
 
     def _expose(self, exposure: Exposure) -> None:
         """Give an exposure to its scan."""
@@ -204,7 +216,7 @@ class Reconstructing:
             event.start, self._config, run=str(uuid.uuid4()), extras=self._extras
         )
         log.info("scan %s opened as run %s", event.start.scan, run.info.run)
-        self._run = run
+        self._run, self._detail = run, ""
         for sink in self._sinks:
             sink.start(run.info)
         self._publish(run)
@@ -215,15 +227,16 @@ class Reconstructing:
         self._snapshot = run.snapshot()
         if self._snapshot is not None:
             for sink in self._sinks:
-                sink.update(self._snapshot, self._frames(self._ending))
+                sink.update(self._snapshot, self._counted(run))
         self._note()
 
     def _close(self, run: ScanRun) -> None:
         """Keep the result."""
         self._snapshot, end = run.result()
-        frames = self._frames(self._ending)
+        frames = self._counted(run)
         self._finished += 1
-        self._ended.append(Finished(run.info, end, frames))
+        kept = self._snapshot is not None
+        self._ended.append(Finished(run.info, end, frames, kept))
         for sink in self._sinks:
             sink.stop(self._snapshot, frames, end)
         log.info(
@@ -234,21 +247,35 @@ class Reconstructing:
             end.seconds_after_last_frame,
         )
         self._run = None
-        self._note()
+        self._note(frames)
 
-    def _abandon(self) -> None:
+    def _give_up(self, event: ScanOpened | Exposure | ScanClosed, why: str) -> None:
         """Close a scan that can't go on, with what there is of it."""
+        self._detail = why
         if self._run is not None:
-            self._run.cut("an error, see the log")
+            self._run.cut(why, reason="error")
             self._close(self._run)
+        elif isinstance(event, ScanOpened):
+            info = RunInfo(str(uuid.uuid4()), event.start.scan, time.time())
+            self._finished += 1
+            end = RunEnd("error", why, 0.0)
+            self._ended.append(Finished(info, end, FrameCounts(), kept=False))
+            self._note(FrameCounts())
 
-    def _note(self) -> None:
-        """Keep the state for other threads."""
+    def _counted(self, run: ScanRun) -> FrameCounts:
+        """Return a scan's frames; the last known ones while intake is beyond it."""
+        frames = self._frames(run.start.scan, self._ending)
+        if frames is None:
+            same = self.state.run == run.info.run
+            frames = self.state.frames if same else FrameCounts()
+        return replace(frames, lost={**frames.lost, "far": run.far})
+
+    def _note(self, frames: FrameCounts | None = None) -> None:
+        """Keep the state for other threads; ``frames`` of a scan that has ended."""
         run, recon = self._run, self._run.recon if self._run else None
         store = recon.store_stats() if recon else None
         self.state = EngineState(
             phase=run.phase if run else "idle",
-            held=self._held,
             run=run.info.run if run else "",
             scan=run.start.scan if run else "",
             steps=recon.engine.steps if recon else 0,
@@ -257,11 +284,11 @@ class Reconstructing:
             store_capacity=store.capacity if store else 0,
             evicted=store.evicted if store else 0,
             ignored=self._ignored,
-            failed_scans=self._failed,
             finished_scans=self._finished,
             started_s=run.info.started_s if run else None,
             lag_s=self._lag_s,
-            frames=self._frames(self._ending) if run else self.state.frames,
+            detail=self._detail,
+            frames=self._counted(run) if run else frames or self.state.frames,
             snapshot=self._snapshot,
         )
         self._changed()

@@ -4,9 +4,10 @@ No thread and no socket: the service and the offline command drive it alike.
 """
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,20 @@ from ptystream.recon.reconstruction import FIRST, Reconstruction, Setting
 from ptystream.recon.refine import Refiner
 from ptystream.recon.snapshot import Snapshot
 from ptystream.recon.start import from_mean_pattern, from_optics, with_as_many_modes
+from ptystream.service.reach import Reach
 from ptystream.wire.messages import PLANCK_EV_M, Exposure, Geometry, ScanStart
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What came beside the stream: a probe ``[modes, k, k]``, a mask (True: usable)."""
+    """What came beside the stream: probes ``[modes, k, k]``, a mask (True: usable).
+
+    ``probe`` is the input file's own, ``given_probe`` that of ``first_probe.file``.
+    """
 
     probe: np.ndarray | None = None
     mask: np.ndarray | None = None
-    origins: dict[str, str] = field(default_factory=dict)
+    given_probe: np.ndarray | None = None
 
 
 NO_EXTRAS = Extras()
@@ -61,13 +66,18 @@ class ScanRun:
         self.info = RunInfo(run, start.scan, time.time(), self._provenance())
         self.recon: Reconstruction | None = None
         self._first: list[Exposure] = []
+        self._reach: Reach | None = None
+        self.far = 0
         self._refiner: Refiner | None = None
         self._reason = ""
         self._last_frame_s = self._checked_s = clock()
         self._best: Snapshot | None = None
 
     def add(self, exposure: Exposure) -> None:
-        """Take one exposure; the first few decide the scale of the data."""
+        """Take one exposure; the first few decide the scale of the data.
+
+        ``far`` counts those too far from the rest to have been taken there.
+        """
         self._last_frame_s = self._clock()
         if self.recon is not None:
             self._give(exposure)
@@ -100,10 +110,10 @@ class ScanRun:
         )
         self._checked_s = self._clock()
 
-    def cut(self, why: str) -> None:
-        """Stop refining at once."""
+    def cut(self, why: str, *, reason: str = "aborted") -> None:
+        """Stop refining at once; ``reason`` is the end of a scan that had none yet."""
         if self._refiner is None:
-            self.end("aborted")
+            self.end(reason)
         if self._refiner is not None and self._refiner.why is None:
             self._refiner.why = why
 
@@ -145,50 +155,84 @@ class ScanRun:
 
     def _begin(self) -> None:
         """Build the reconstruction from the first exposures, and give them to it."""
+        first, self._first = self._first, []
+        pixel_m = self.geometry.object_pixel_m(self.shape)
         setting = Setting(
             size=self.shape[0],
-            pixel_m=self.geometry.object_pixel_m(self.shape),
-            probe=self._first_probe(),
+            pixel_m=pixel_m,
+            probe=self._first_probe(first),
             mask=self.extras.mask,
-            wide=any(e.frame.counts.dtype.itemsize > 2 for e in self._first),
+            wide=any(e.frame.counts.dtype.itemsize > 2 for e in first),
+        )
+        self._reach = Reach(
+            np.median([e.mean_m for e in first], axis=0),
+            pixel_m,
+            self.shape,
+            self.config.scan.max_object_mpx,
         )
         self.recon = Reconstruction(setting, self.config.recon())
-        first, self._first = self._first, []
         for exposure in first:
             self._give(exposure)
 
     def _give(self, exposure: Exposure) -> None:
         """Hand an exposure to the reconstruction."""
-        frame = exposure.frame
-        if frame.counts.shape != self.shape or self.recon is None:
+        frame, recon, reach = exposure.frame, self.recon, self._reach
+        if recon is None or reach is None or frame.counts.shape != self.shape:
             raise ConfigError(
                 f"frame {frame.index}: shape {frame.counts.shape}, "
                 f"expected {self.shape} as its scan's start said"
             )
-        self.recon.add(frame.index, frame.counts, exposure.mean_m)
+        if reach.takes(exposure.mean_m):
+            recon.add(frame.index, frame.counts, exposure.mean_m)
+        else:
+            self.far += 1
 
-    def _first_probe(self) -> Tensor:
+    def _first_probe(self, first: list[Exposure]) -> Tensor:
         """Return the first guess of the probe, from where the settings say."""
-        wanted, modes = self.config.first_probe, self.config.probe.modes
-        source = wanted.source
-        optics = self.start.meta.get("optics")
-        if self.extras.probe is not None and source in ("auto", "file", "stream"):
-            given = torch.from_numpy(self.extras.probe)
-            return with_as_many_modes(given, modes)
-        if optics and source in ("auto", "stream"):
-            grid = ProbeGrid(
-                self.shape,
-                self.geometry.object_pixel_m(self.shape),
-                self.geometry.wavelength_m,
-            )
-            made = from_optics(optics, grid, defocus_m=wanted.defocus_m)
-            return with_as_many_modes(made, modes)
-        if source in ("auto", "pattern"):
-            patterns = np.stack([e.frame.counts for e in self._first])
-            return with_as_many_modes(from_mean_pattern(patterns), modes)
+        sources = {
+            "stream": self._probe_of_stream,
+            "file": lambda: self._given(self.extras.given_probe),
+            "pattern": lambda: from_mean_pattern(
+                np.stack([e.frame.counts for e in first])
+            ),
+        }
+        wanted = self.config.first_probe.source
+        for name in sources if self._any_source else (wanted,):
+            probe = sources[name]()
+            if probe is not None:
+                return with_as_many_modes(_lit(probe), self.config.probe.modes)
         raise ConfigError(
-            f"first_probe.source {source!r}: scan {self.start.scan} has none"
+            f"first_probe.source {wanted!r}: scan {self.start.scan} has none"
         )
+
+    @property
+    def _any_source(self) -> bool:
+        return self.config.first_probe.source == "auto"
+
+    def _probe_of_stream(self) -> Tensor | None:
+        """Return the input's own probe, or the one that its optics make."""
+        optics = self.start.meta.get("optics")
+        if self.extras.probe is not None or not isinstance(optics, Mapping):
+            return self._given(self.extras.probe)
+        if self._any_source and optics.get("kind") != "zone_plate":
+            return None
+        grid = ProbeGrid(
+            self.shape,
+            self.geometry.object_pixel_m(self.shape),
+            self.geometry.wavelength_m,
+        )
+        return from_optics(optics, grid, defocus_m=self.config.first_probe.defocus_m)
+
+    def _given(self, probe: np.ndarray | None) -> Tensor | None:
+        """Return a file's probe; raise ConfigError unless it fits the patterns."""
+        if probe is None:
+            return None
+        if probe.shape[-2:] != self.shape:
+            raise ConfigError(
+                f"first probe of shape {probe.shape[-2:]}, expected {self.shape} "
+                f"as the patterns of scan {self.start.scan}"
+            )
+        return torch.from_numpy(probe.astype(np.complex64))
 
     def _provenance(self) -> dict[str, Any]:
         """Return what another needs to make this result again; safe as JSON."""
@@ -197,9 +241,17 @@ class ScanRun:
             "config": self.config.model_dump(mode="json"),
             "seed": self.config.engine.seed,
             "geometry": dataclasses.asdict(self.geometry),
-            "origins": {**self.geometry.origins, **self.extras.origins},
+            "origins": dict(self.geometry.origins),
             "scan": dict(self.start.meta),
         }
+
+
+def _lit(probe: Tensor) -> Tensor:
+    """Return the probe; raise ConfigError if it is dark or not finite."""
+    power = float(probe.abs().square().sum())
+    if not 0 < power < math.inf:
+        raise ConfigError(f"first probe of power {power}: dark, or not finite")
+    return probe
 
 
 def is_better(best: Snapshot | None, other: Snapshot) -> bool:

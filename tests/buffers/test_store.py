@@ -75,7 +75,7 @@ def test_held_out_exposures_form_no_line_or_column(columns):
 
 def test_nothing_held_out_is_ever_picked():
     store = filled(np.random.default_rng(0).uniform(0, 40, (400, 2)), 400, 0.2)
-    sampler = Sampler(store, batch=16, seed=0)
+    sampler = Sampler(store, batch=16, reach=1 / 4, seed=0)
     picked = np.concatenate([sampler.pick(Mix()) for _ in range(200)])
     assert store.held_out.sum() > 40
     assert not store.held_out[picked].any()
@@ -83,7 +83,7 @@ def test_nothing_held_out_is_ever_picked():
 
 def test_batches_lie_together_on_dense_scans():
     store = filled(np.random.default_rng(0).uniform(0, 40, (4000, 2)), 4000)
-    sampler = Sampler(store, batch=16, seed=0)
+    sampler = Sampler(store, batch=16, reach=1 / 4, seed=0)
     for _ in range(20):
         spread = np.ptp(store.position_px[sampler.pick(Mix())], axis=0)
         assert spread.max() <= 2 * (8 // 3)
@@ -91,7 +91,7 @@ def test_batches_lie_together_on_dense_scans():
 
 def test_sparse_scans_still_fill_a_batch_from_neighbours():
     grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), -1).reshape(-1, 2) * 6.0
-    sampler = Sampler(filled(grid, 64), batch=9, seed=0)
+    sampler = Sampler(filled(grid, 64), batch=9, reach=1 / 4, seed=0)
     slots = sampler.pick(Mix())
     assert len(slots) == 9
     assert len(set(slots.tolist())) == 9
@@ -99,20 +99,35 @@ def test_sparse_scans_still_fill_a_batch_from_neighbours():
 
 def test_fresh_exposures_come_first_while_live():
     store = filled(np.random.default_rng(0).uniform(0, 1000, (4000, 2)), 4000)
-    sampler = Sampler(store, batch=1, seed=0)
+    sampler = Sampler(store, batch=10, reach=1e3, seed=0)
     mix = Mix(fresh=0.5, poor=0.0, newest=100)
-    picked = np.concatenate([sampler.pick(mix) for _ in range(400)])
-    assert 0.4 < (store.order[picked] >= 3900).mean() < 0.65
+    picked = np.concatenate([sampler.pick(mix) for _ in range(100)])
+    assert 0.45 < (store.order[picked] >= 3900).mean() < 0.6
 
 
 def test_poorly_fitted_exposures_are_preferred():
     store = filled(np.random.default_rng(0).uniform(0, 1000, (400, 2)), 400)
-    sampler = Sampler(store, batch=1, seed=0)
+    sampler = Sampler(store, batch=10, reach=1e3, seed=0)
     sampler.loss[:] = np.arange(400)
-    picked = np.concatenate([sampler.pick(Mix(0.0, 1.0)) for _ in range(200)])
+    picked = np.concatenate([sampler.pick(Mix(0.0, 1.0)) for _ in range(50)])
     assert picked.mean() > 300
 
 
 def test_an_empty_store_gives_no_batch():
-    sampler = Sampler(FrameStore(4, 8, held_out_share=0), batch=2, seed=0)
+    sampler = Sampler(FrameStore(4, 8, held_out_share=0), batch=2, reach=1.0, seed=0)
     assert len(sampler.pick(Mix())) == 0
+
+
+def test_no_exposure_is_twice_in_a_batch():
+    store = filled(np.random.default_rng(0).uniform(0, 40, (300, 2)), 300)
+    sampler = Sampler(store, batch=64, reach=3.0, seed=0)
+    sampler.loss[:] = np.arange(300)
+    for _ in range(50):
+        slots = sampler.pick(Mix())
+        assert len(slots) == len(np.unique(slots)) == 64
+
+
+def test_a_wide_reach_spreads_the_batch_over_the_scan():
+    store = filled(np.random.default_rng(0).uniform(0, 24, (300, 2)), 300)
+    slots = Sampler(store, batch=64, reach=3.0, seed=0).pick(Mix(0.0, 0.0))
+    assert np.ptp(store.position_px[slots], axis=0).min() > 20

