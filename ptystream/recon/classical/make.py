@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from ptystream.errors import ConfigError
 from ptystream.recon.classical.ad import AD
+from ptystream.recon.classical.apg import APG
 from ptystream.recon.classical.engine import Engine
 from ptystream.recon.classical.options import (
     AdOptions,
@@ -14,9 +15,10 @@ from ptystream.recon.classical.options import (
     RpieOptions,
     WaspOptions,
 )
-from ptystream.recon.classical.pie import EPIE, RPIE, WASP
+from ptystream.recon.classical.pie import EPIE, RPIE
 from ptystream.recon.classical.problem import Problem
-from ptystream.recon.classical.projections import APG, DM, RAAR
+from ptystream.recon.classical.projections import DM, RAAR
+from ptystream.recon.classical.wasp import WASP
 
 Name = Literal["epie", "rpie", "dm", "raar", "wasp", "apg", "ad"]
 """The classical engines."""

@@ -60,10 +60,10 @@ class WaspOptions(Options):
 class ProjectionOptions(Options):
     """What the overlap projection of DM, RAAR and APG takes.
 
-    ``inner`` alternations of object and probe make one projection; one a sweep gives the
-    most per second (3 and 10: less, measured on 400 patterns). ``inertia`` is the
-    share of the brightest pixel's light that holds each pixel of the object back: 0 as
-    published; more keeps faintly lit edges from growing.
+    ``inner`` alternations of object and probe make one projection; on 400 patterns one
+    gave more per second than 3 or 10. ``inertia`` is the share of the brightest pixel's
+    light that holds each pixel of the object back: 0 as published; more keeps faintly
+    lit edges from growing.
     """
 
     inner: int = 1

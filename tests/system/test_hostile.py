@@ -1,0 +1,121 @@
+"""After any single bad thing the service still publishes for good data."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from ptystream.wire.messages import Samples
+from tests.hostile import CORPUS, Hostile
+from tests.system.beam import Beam
+from tests.system.conftest import FRAMES, SERVED, Serving, is_whole, wait_for
+from tests.system.processes import Child
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def beam() -> Iterator[Beam]:
+    with Beam() as beam:
+        yield beam
+
+
+@pytest.fixture(scope="module")
+def service(beam: Beam, tmp_path_factory) -> Iterator[Serving]:
+    """One service for all: whatever came before must not matter."""
+    folder = tmp_path_factory.mktemp("hostile")
+    where = [f"--{name}={url}" for name, url in beam.endpoints.items()]
+    flags = ("--set=refine.max_s=0.4", "--set=scan.late_s=0.5")
+    results = f"--results={folder / 'results'}"
+    with Child(folder, "serve", *where, results, *SERVED, *flags) as child:
+        service = Serving(child, folder / "results")
+        beam.wait()
+        yield service
+
+
+@pytest.mark.parametrize("bad", CORPUS, ids=lambda bad: bad.name)
+def test_between_good_data(beam: Beam, service: Serving, bad: Hostile):
+    before = service.metric(bad.counted) if bad.counted else 0
+    scan = beam.start()
+    beam.expose(scan, 0, FRAMES // 2)
+    for stream, item in bad.make(scan, beam.frame(scan, 20)):
+        beam.send(stream, item)
+    beam.expose(scan, FRAMES // 2, FRAMES)
+    beam.end(scan)
+    ended = service.ended()
+    assert (ended["scan"], ended["reason"]) == (scan, "complete"), service.child.said()
+    is_whole(service.result(ended), FRAMES + bad.extra)
+    if bad.counted:
+        name = bad.counted
+        wait_for(lambda: service.metric(name) == before + 1, f"{name} of {before + 1}")
+    assert service.get("/healthz")[0] == 200
+
+
+def test_missing_frames_are_counted_and_the_rest_is_used(beam, service):
+    before = service.metric('frames_lost_total{reason="missing"}')
+    scan = beam.start()
+    beam.send("pos", Samples(scan, 0, 10, beam.rows_m))
+    for index in range(FRAMES):
+        if index % 9:
+            beam.send("det", beam.frame(scan, index))
+    beam.end(scan, FRAMES)
+    ended = service.ended()
+    assert ended["frames"]["lost"]["missing"] == FRAMES // 9
+    is_whole(service.result(ended), FRAMES - FRAMES // 9)
+    name = 'frames_lost_total{reason="missing"}'
+    wait_for(lambda: service.metric(name) == before + FRAMES // 9, name)
+
+
+def test_a_message_too_large_costs_no_more_than_its_connection(beam, service):
+    scan = beam.start()
+    beam.expose(scan, 0, 20)
+    beam.send("det", [b"ptys1/det/frame", b"x", bytes(64 << 20)])
+    beam.end(scan)
+    service.ended()
+    wait_for(lambda: service.get("/readyz")[0] == 200, "connected again")
+    beam.wait()
+    scan = beam.scan()
+    ended = service.ended()
+    while ended["scan"] != scan:  # what was left of the one before
+        ended = service.ended()
+    is_whole(service.result(ended))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"geometry": None}, "wavelength_m"),
+        ({"shape": (32, 30)}, "square"),
+        ({"shape": (31, 31)}, "even"),
+        ({"shape": None}, "expected square"),
+    ],
+    ids=["no geometry", "oblong", "odd", "no shape"],
+)
+def test_a_scan_that_cannot_be_used_says_why(beam, service, change, said):
+    scan = beam.start(**change)
+    beam.expose(scan, 0, 20)
+    beam.end(scan)
+    ended = service.ended()
+    assert (ended["scan"], ended["reason"]) == (scan, "error")
+    assert said in ended["refined"]
+    assert ended["result"] is None
+    assert said in service.status()["detail"]
+    scan = beam.scan()
+    ended = service.ended()
+    assert ended["scan"] == scan
+    assert service.status()["detail"] == ""
+
+
+def test_a_scan_without_light_does_not_end_the_service(beam, service):
+    scan = beam.start(meta={})
+    dark = np.zeros((32, 32), "<u2")
+    beam.send("pos", Samples(scan, 0, 10, beam.rows_m))
+    for index in range(40):
+        frame = beam.frame(scan, index)
+        beam.send("det", type(frame)(scan, index, dark))
+    beam.end(scan)
+    ended = service.ended()
+    assert ended["scan"] == scan
+    assert "dark" in ended["refined"]
+    beam.scan()
+    is_whole(service.result(service.ended()))
