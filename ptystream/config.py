@@ -99,7 +99,7 @@ class RefineSettings(Settings):
     """Refine for at most so long."""
     check_s: Seconds = 0.5
     """Look at the held-out quality so often."""
-    patience_s: Seconds = 3.0
+    patience_s: Seconds = 2.0
     """Slow down, and at last stop, when quality has not improved for so long."""
     gain: Annotated[float, Gt(0)] = 0.01
     """The smallest share of the held-out error that counts as an improvement."""

@@ -32,14 +32,12 @@ LOST = 'frames_lost_total{{reason="{}"}}'
 class Hostile:
     """One bad thing, and the metric that counts it (none: it is harmless).
 
-    ``make`` gets the scan's uid and a good frame of it, half of which were sent.
-    ``extra`` exposures come of it, which are as good as any for all one can tell.
+    ``make`` gets the scan's uid and a frame of it that was sent before.
     """
 
     name: str
     make: Callable[[str, Frame], list[Item]]
     counted: str | None
-    extra: int = 0
 
 
 def parts_of(message: Message, **header: object) -> Parts:
@@ -140,8 +138,8 @@ CORPUS = (
         UNDECODABLE.format("det"),
     ),
     Hostile(
-        "an index of 70 bits",
-        lambda s, f: [("det", [FRAME, b"\x81\xa1f\xcf" + b"\xff" * 8, b""])],
+        "an index of 63 bits",
+        lambda s, f: [("det", parts_of(f, f=2**63 - 1))],
         UNDECODABLE.format("det"),
     ),
     Hostile(
@@ -152,7 +150,7 @@ CORPUS = (
     Hostile("wrong shape", lambda s, f: [("det", beyond(f, WIDE))], LOST.format("wrong_shape")),
     Hostile(
         "far-future index",
-        lambda s, f: [("det", beyond(f, index=2**40))],
+        lambda s, f: [("det", beyond(f, index=2**40 - 1))],
         LOST.format("no_position"),
     ),
     Hostile("repeated index", lambda s, f: [("det", f)], LOST.format("duplicate")),
@@ -191,7 +189,7 @@ CORPUS = (
     Hostile("samples again", lambda s, f: [("pos", samples(s, 0, np.ones((10, 2))))], None),
     Hostile(
         "far-future samples",
-        lambda s, f: [("pos", samples(s, 2**40, np.ones((10, 2))))],
+        lambda s, f: [("pos", samples(s, 2**40 - 10, np.ones((10, 2))))],
         None,
     ),
     Hostile(

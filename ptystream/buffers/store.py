@@ -85,8 +85,11 @@ class FrameStore:
         """Return √counts of these slots, widened on the device."""
         counts = self.counts.index_select(0, slots)
         if self._wide:
-            return counts.float().clamp_(min=0).sqrt_()
-        return counts.view(torch.uint16).float().sqrt_()
+            counts = counts.float().clamp_(min=0)
+        else:
+            counts = counts.view(torch.uint16).float()
+        # Most counts are 0, and the CPU's sqrt takes 6 times as long there.
+        return counts.rsqrt_().reciprocal_()
 
     def stats(self) -> StoreStats:
         """Return what the store holds."""

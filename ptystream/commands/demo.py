@@ -166,7 +166,7 @@ def _watch(address: str, service, console: Console, stopped) -> bool:
                     live.update(_table(state), refresh=True)
                 elif time.monotonic() - shown_s >= PLAIN_S:
                     shown_s = time.monotonic()
-                    console.print(_plain(state), highlight=False)
+                    console.print(_plain(state), highlight=False, soft_wrap=True)
     raise StoppedError(f"the service ended, or took more than {LIMIT_S:g} s")
 
 
@@ -222,6 +222,7 @@ def _summary(report: Report, console: Console) -> dict[str, Any]:
         f"picture    {picture}\n"
         f"result     {report.result}",
         highlight=False,
+        soft_wrap=True,
     )
     return {
         "frames_sent": report.sent,

@@ -72,10 +72,10 @@ def gradients(
     far = torch.fft.fft2(waves * patches, norm="ortho")
     loss = _misfit(far, patterns, beta)
     back = torch.fft.ifft2(far, norm="ortho")
-    by_window = _add_patches(_sum_modes(back * waves.conj()), corners, window)
+    by_window = _add_patches(_sum_modes(back * waves.conj_physical_()), corners, window)
     light = _intensity(probe).expand(len(corners), -1, -1)
     illumination = _add_patches(light, corners, window.real)
-    transmission = _energy(patches) / size**2
+    transmission = energy(patches) / size**2
     by_probe = torch.zeros_like(probe)
     if probe_too:
         by_probe = _unshifted_sum(back.mul_(patches.conj_physical_()), ramp) * sign
@@ -120,6 +120,12 @@ def shift_ramp(shift_px: Float[Tensor, "b 2"], size: int) -> Complex[Tensor, "b 
     return _outer(_shift_lines(shift_px, size))
 
 
+def energy(waves: Complex[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Return Σ|ψ|² of everything: one pass, where ``_intensity`` takes two and more."""
+    parts = torch.view_as_real(waves).flatten()
+    return parts @ parts
+
+
 def _ramp(patterns: Patterns, size: int) -> Complex[Tensor, "b 1 k k"] | None:
     """Return the batch's shift in Fourier space, for a probe times the checkerboard."""
     if patterns.shift_px is None:
@@ -162,12 +168,6 @@ def _intensity(waves: Complex[Tensor, "*b m k k"]) -> Float[Tensor, "*b k k"]:
     """
     squares = torch.view_as_real(waves).square()
     return _sum_modes(squares[..., 0] + squares[..., 1])
-
-
-def _energy(waves: Complex[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Return Σ|ψ|² of everything: one pass, where ``_intensity`` takes two and more."""
-    parts = torch.view_as_real(waves).flatten()
-    return parts @ parts
 
 
 def _sum_modes(values: Shaped[Tensor, "*b m k k"]) -> Shaped[Tensor, "*b k k"]:

@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from ptystream.models.field import Box, Field
 from ptystream.models.pixels import Pixels
+from ptystream.physics.fused import energy
 from ptystream.recon.optim import Adam, update_tile
 
 
@@ -78,11 +79,10 @@ class PixelLearner:
         age = canvas.age[at[1:]]
         rate = self._rate * fade * (1 + age / self._settling).rsqrt_()
         age += torch.where(finite, trust, 0)
-        push = pairs.reshape(-1, *gradient.shape[1:]) * rate
+        push = torch.where(finite, pairs.reshape(-1, *gradient.shape[1:]) * rate, 0)
         speed = canvas.mean[at]
-        faster = (self._momentum * speed).sub_(push)
-        torch.where(finite, faster, speed, out=speed)
-        canvas.values[at].add_(torch.where(finite, faster, 0))
+        speed.mul_(torch.where(finite, self._momentum, 1.0)).sub_(push)
+        canvas.values[at].addcmul_(speed, finite.float())
         if self._constraint is not None:
             self.field.write(self._box, self._constraint(self.window(self._box)))
 
@@ -140,9 +140,9 @@ class UnitLight:
 
 def at_unit_light(probe: Complex[Tensor, "m k k"]) -> Complex[Tensor, "m k k"]:
     """Return the probe with a mean square of 1 a pixel, all modes together."""
-    return probe / rms(probe)
+    return probe * rms(probe).reciprocal()
 
 
 def rms(values: Complex[Tensor, "m k k"]) -> Float[Tensor, ""]:
     """Return the root of the light in all modes, per pixel."""
-    return values.abs().square().sum(0).mean().sqrt()
+    return (energy(values) / values[0].numel()).sqrt()

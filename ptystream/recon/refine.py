@@ -4,8 +4,10 @@ import math
 
 SLOWER = 0.3
 """Each time the quality stalls, rates shrink by this."""
-SLOWEST = 0.05
+SLOWEST = 0.1
 """A stall at a rate below this ends the refinement."""
+PATIENCE_STEPS = 50
+"""A stall takes at least so many steps, however slow they are."""
 
 
 class Refiner:
@@ -14,28 +16,30 @@ class Refiner:
     def __init__(self, now_s: float, *, max_s: float, patience_s: float, gain: float):
         self._began_s = self._moved_s = now_s
         self._max_s, self._patience_s, self._gain = max_s, patience_s, gain
+        self._moved_steps = 0
         self._best = math.inf
         self.fade = 1.0
         self.why: str | None = "no time was given" if max_s == 0 else None
 
-    def saw(self, error: float, now_s: float) -> bool:
-        """Take note of a held-out error; True if it is the best so far.
+    def saw(self, error: float, now_s: float, steps: int) -> bool:
+        """Take note of a held-out error after so many steps; True if it is the best.
 
         NaN (nothing is held out) never improves: then only time runs.
         """
         best = error < self._best
         if error < self._best * (1 - self._gain):
-            self._moved_s = now_s
+            self._moved_s, self._moved_steps = now_s, steps
         self._best = error if best else self._best
+        waited = now_s - self._moved_s >= self._patience_s
         if now_s - self._began_s >= self._max_s:
             self.why = f"the limit of {self._max_s:g} s"
-        elif now_s - self._moved_s >= self._patience_s:
-            self._stalled(now_s)
+        elif waited and steps - self._moved_steps >= PATIENCE_STEPS:
+            self._moved_s, self._moved_steps = now_s, steps
+            self._stalled()
         return best
 
-    def _stalled(self, now_s: float) -> None:
+    def _stalled(self) -> None:
         """Slow down, or stop."""
-        self._moved_s = now_s
         if self.fade <= SLOWEST:
             self.why = "held-out quality stopped improving"
         self.fade *= SLOWER

@@ -32,7 +32,7 @@ from ptystream.status import ServiceStatus, StatusServer
 
 log = logging.getLogger(__name__)
 
-LOSSES = ("missing", "backlog", "far", *FRAME_LOSSES)
+LOSSES = ("missing", "backlog", "far", "dark", *FRAME_LOSSES)
 STOP_S = 8.0
 """Patience with the engine when the service ends; sinks have their own."""
 WATCH_S = 0.1

@@ -268,7 +268,8 @@ class Reconstructing:
         if frames is None:
             same = self.state.run == run.info.run
             frames = self.state.frames if same else FrameCounts()
-        return replace(frames, lost={**frames.lost, "far": run.far})
+        lost = {**frames.lost, "far": run.far, "dark": run.dark}
+        return replace(frames, lost=lost)
 
     def _note(self, frames: FrameCounts | None = None) -> None:
         """Keep the state for other threads; ``frames`` of a scan that has ended."""

@@ -67,7 +67,7 @@ class ScanRun:
         self.recon: Reconstruction | None = None
         self._first: list[Exposure] = []
         self._reach: Reach | None = None
-        self.far = 0
+        self.far = self.dark = 0
         self._refiner: Refiner | None = None
         self._reason = ""
         self._last_frame_s = self._checked_s = clock()
@@ -76,9 +76,13 @@ class ScanRun:
     def add(self, exposure: Exposure) -> None:
         """Take one exposure; the first few decide the scale of the data.
 
-        ``far`` counts those too far from the rest to have been taken there.
+        ``far`` counts those too far from the rest to have been taken there, ``dark``
+        those without one photon: the shutter was closed, and they teach nothing.
         """
         self._last_frame_s = self._clock()
+        if not exposure.frame.counts.any():
+            self.dark += 1
+            return
         if self.recon is not None:
             self._give(exposure)
             return
@@ -150,7 +154,7 @@ class ScanRun:
         self._checked_s = now_s
         snapshot = self.snapshot()
         error = snapshot.quality.held_out_error if snapshot else float("nan")
-        if refiner.saw(error, self._clock()):
+        if refiner.saw(error, self._clock(), snapshot.step if snapshot else 0):
             self._best = snapshot
 
     def _begin(self) -> None:

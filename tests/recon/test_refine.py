@@ -13,7 +13,7 @@ def test_it_goes_on_at_full_rate_while_quality_improves():
     refiner = a_refiner()
     error = 1.0
     for second in range(50):
-        assert refiner.saw(error, float(second))
+        assert refiner.saw(error, float(second), 100 * second)
         error *= 0.9
     assert refiner.fade == 1.0
     assert refiner.why is None
@@ -23,7 +23,7 @@ def test_a_stall_slows_down_and_then_stops_saying_why():
     refiner = a_refiner()
     fades = []
     for second in range(100):
-        refiner.saw(0.5, float(second))
+        refiner.saw(0.5, float(second), 100 * second)
         fades.append(refiner.fade)
         if refiner.why:
             break
@@ -34,17 +34,17 @@ def test_a_stall_slows_down_and_then_stops_saying_why():
 
 def test_an_improvement_too_small_to_count_is_still_kept_as_the_best():
     refiner = a_refiner()
-    assert refiner.saw(1.0, 0.0)
-    assert refiner.saw(0.995, 1.0)
-    assert not refiner.saw(0.997, 2.0)
-    assert not refiner.saw(0.995, 3.0)
+    assert refiner.saw(1.0, 0.0, 100)
+    assert refiner.saw(0.995, 1.0, 101)
+    assert not refiner.saw(0.997, 2.0, 102)
+    assert not refiner.saw(0.995, 3.0, 200)
     assert refiner.fade == 0.3
 
 
 def test_the_limit_ends_it_though_it_improves():
     refiner = a_refiner(max_s=5.0)
     for second in range(6):
-        refiner.saw(1.0 / (second + 1), float(second))
+        refiner.saw(1.0 / (second + 1), float(second), second)
     assert refiner.why == "the limit of 5 s"
 
 
@@ -52,10 +52,19 @@ def test_without_held_out_frames_time_runs_out_at_last():
     refiner = a_refiner(max_s=30.0)
     second = 0
     while refiner.why is None:
-        assert not refiner.saw(math.nan, float(second))
+        assert not refiner.saw(math.nan, float(second), 100 * second)
         second += 1
     assert second <= 31
 
 
 def test_no_time_means_no_refinement():
     assert a_refiner(max_s=0).why == "no time was given"
+
+
+def test_slow_steps_are_given_their_number_before_a_stall():
+    refiner = a_refiner()
+    refiner.saw(0.5, 0.0, 0)
+    refiner.saw(0.5, 10.0, 20)
+    assert refiner.fade == 1.0
+    refiner.saw(0.5, 30.0, 60)
+    assert refiner.fade == 0.3

@@ -49,9 +49,12 @@ class Serving:
         self.child, self.results = child, results
         self.addresses: dict[str, str] = child.line()["ready"]
 
-    def ended(self, timeout_s: float = 40.0) -> dict[str, Any]:
-        """Return what it says of the next scan that ends."""
-        return self.child.line(timeout_s)
+    def ended(self, timeout_s: float = 40.0, *, scan: str = "") -> dict[str, Any]:
+        """Return what it says of the next scan that ends, or of this scan's end."""
+        said = self.child.line(timeout_s)
+        while scan and said["scan"] != scan:
+            said = self.child.line(timeout_s)
+        return said
 
     def result(self, ended: dict[str, Any]) -> Result:
         """Return the result, which is written in a thread of its own."""

@@ -24,8 +24,9 @@ Target = Callable[[Tensor, Tensor], Tensor]
 
 ON_GRID_PX = 1e-3
 """Positions nearer to the pixel grid than this need no shift of the probe."""
-DARK = 1e-7
-"""Amplitudes below this share of the largest are too dark to hold a phase."""
+DARK = 1e-5
+"""Modelled amplitudes below this share of the largest are lifted with less than the full
+gain: there the phase is round-off (at 1e-7, float32 was 4 % off float64 in 5 sweeps)."""
 
 
 class Views(NamedTuple):

@@ -23,37 +23,41 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpieOptions(Options):
-    """ePIE: both steps 1, as Maiden and Rodenburg 2009 (there α and β).
+class SequentialOptions(Options):
+    """What ePIE, rPIE and WASP take.
 
     ``group`` patterns that do not overlap are taken at once: for the object the same
     as one after the other; the probe gets the mean of their steps.
     """
 
-    object_step: float = 1.0
-    probe_step: float = 1.0
     group: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RpieOptions(Options):
+class EpieOptions(SequentialOptions):
+    """ePIE: both steps 1, as Maiden and Rodenburg 2009 (there α and β)."""
+
+    object_step: float = 1.0
+    probe_step: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RpieOptions(SequentialOptions):
     """rPIE: α and β of Maiden, Johnson and Li 2017, in 0…1; 1 is ePIE.
 
-    Smaller ones step further where the light is faint.
+    Smaller ones step further where the light is faint. These values are our choice.
     """
 
     object_alpha: float = 0.1
     probe_alpha: float = 1.0
-    group: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WaspOptions(Options):
+class WaspOptions(SequentialOptions):
     """WASP: 2 and 1 are the values that the authors' own program recommends."""
 
     object_alpha: float = 2.0
     probe_beta: float = 1.0
-    group: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

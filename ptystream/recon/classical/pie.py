@@ -20,7 +20,6 @@ class EPIE(Sequential):
 
     def __init__(self, problem: Problem, options: EpieOptions | None = None) -> None:
         self._options = options or EpieOptions()
-        self._group = self._options.group
         super().__init__(problem, self._options)
 
     def _learn(
@@ -40,7 +39,6 @@ class RPIE(Sequential):
 
     def __init__(self, problem: Problem, options: RpieOptions | None = None) -> None:
         self._options = options or RpieOptions()
-        self._group = self._options.group
         super().__init__(problem, self._options)
 
     def _learn(

@@ -9,12 +9,16 @@ from torch import Tensor
 from ptystream.recon.classical.engine import Engine
 from ptystream.recon.classical.groups import apart
 from ptystream.recon.classical.optics import Batch, Views
+from ptystream.recon.classical.options import SequentialOptions
+from ptystream.recon.classical.problem import Problem
 
 
 class Sequential(Engine):
     """Takes the waves of a few patterns, projects them, and lets ``_learn`` use it."""
 
-    _group = 1
+    def __init__(self, problem: Problem, options: SequentialOptions) -> None:
+        self._group = options.group
+        super().__init__(problem, options)
 
     def _sweep(self) -> Float[Tensor, ""]:
         total = torch.zeros_like(self.optics.power)

@@ -13,15 +13,14 @@ from ptystream.recon.classical.sequential import Sequential
 class WASP(Sequential):
     """Weighted average of sequential projections.
 
-    Maiden, Mei and Li, Opt. Express 32, 21327, 2024. A sweep of projections in sequence, O += P* Δψ / (|P|² + α mean|P|²) and
-    P += O* Δψ / (|O|² + β); then O = Σ P* Π(ψ) / Σ |P|² and P = Σ O* Π(ψ) / Σ |O|²,
-    the sums gathered on the way: with the updated probe, and the patch before its
-    update, as the authors' program does.
+    Maiden, Mei and Li, Opt. Express 32, 21327, 2024. Projections in sequence,
+    O += P* Δψ / (|P|² + α mean|P|²) and P += O* Δψ / (|O|² + β); then the averages
+    O = Σ P* Π(ψ) / Σ |P|² and P = Σ O* Π(ψ) / Σ |O|², gathered on the way: with the
+    updated probe, and the patch before its update, as the authors' program does.
     """
 
     def __init__(self, problem: Problem, options: WaspOptions | None = None) -> None:
         self._options = options or WaspOptions()
-        self._group = self._options.group
         super().__init__(problem, self._options)
 
     def _sweep(self) -> Float[Tensor, ""]:
@@ -40,10 +39,11 @@ class WASP(Sequential):
         self, at: Batch, views: Views, change: Complex[Tensor, "b m k k"]
     ) -> None:
         o, light = self._options, views.light()
-        crossed = views.transmitted()
         by_light = 1 / (light + o.object_alpha * light.mean((1, 2), keepdim=True))
-        self._step(at, views, change, by_light, 1 / (crossed + o.probe_beta))
-        self._gather(at, views, views.waves() + change)
+        by_object = 1 / (views.transmitted() + o.probe_beta)
+        made = views.waves() + change  # before the step: on the grid, modes is a view
+        self._step(at, views, change, by_light, by_object)
+        self._gather(at, views, made)
 
     def _gather(
         self, at: Batch, views: Views, made: Complex[Tensor, "b m k k"]
