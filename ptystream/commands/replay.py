@@ -14,11 +14,13 @@ from ptystream.commands.common import say_json, stopped_by_signals
 from ptystream.errors import StoppedError
 from ptystream.ingest.sender import Sender
 from ptystream.tape.cxi import CxiScan
+from ptystream.tape.faults import Faults, FaultyTape
 from ptystream.tape.log import TapeReader
 from ptystream.tape.replay import Outlet, replay
 from ptystream.tape.source import cxi_messages
 from ptystream.wire.messages import Frame, ScanEnd
 
+FAULTS = ("drop", "repeat", "corrupt")
 PATIENCE_S = 10.0
 """A reader that is behind is waited for so long, then the message is dropped."""
 
@@ -40,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     )
     parser.add_argument("--detector", default="tcp://127.0.0.1:5601", metavar="BIND")
     parser.add_argument("--positions", default="tcp://127.0.0.1:5602", metavar="BIND")
+    for name in FAULTS:
+        parser.add_argument(
+            f"--{name}",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help=f"tape: {name} this share of the messages",
+        )
+    parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--push", action="store_true", help="PUSH instead of PUB")
     parser.add_argument(
         "--wait", type=float, default=30.0, help="seconds to wait for readers"
@@ -64,9 +75,11 @@ def _replay_tape(args: argparse.Namespace, stop: threading.Event) -> int:
             for stream, address in (("det", args.detector), ("pos", args.positions))
         }
         say_json({name: outlet.address for name, outlet in outlets.items()})
-        stats = replay(tape, outlets, speed=args.speed, wait_s=args.wait, stop=stop)
-        damage = tape.damage
-    say_json({**asdict(stats), "damage": asdict(damage)})
+        shares = {name: getattr(args, name) for name in FAULTS}
+        faulty = FaultyTape(tape, Faults(**shares, seed=args.seed))
+        stats = replay(faulty, outlets, speed=args.speed, wait_s=args.wait, stop=stop)
+        told = {"damage": asdict(tape.damage), "injected": asdict(faulty.injected)}
+    say_json({**asdict(stats), **told})
     return 0 if stats.dropped == 0 else 1
 
 

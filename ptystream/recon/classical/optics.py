@@ -25,8 +25,8 @@ Target = Callable[[Tensor, Tensor], Tensor]
 ON_GRID_PX = 1e-3
 """Positions nearer to the pixel grid than this need no shift of the probe."""
 DARK = 1e-5
-"""Modelled amplitudes below this share of the largest are lifted with less than the full
-gain: there the phase is round-off (at 1e-7, float32 was 4 % off float64 in 5 sweeps)."""
+"""Modelled amplitudes below this share of the largest measured one are lifted with less
+than the full gain: in float32 their phase is mostly round-off."""
 
 
 class Views(NamedTuple):
