@@ -33,8 +33,11 @@ def test_nothing_reconstructed_is_nothing_drawn(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_gone_is_an_error_for_the_runner_to_count(tmp_path, snapshot):
-    sink = a_sink(tmp_path / "gone")
+def test_a_folder_that_cannot_be_is_an_error_for_the_runner_to_count(
+    tmp_path: Path, snapshot
+):
+    (tmp_path / "file").write_text("in the way")
+    sink = a_sink(tmp_path / "file")
     sink.start(INFO)
-    with pytest.raises(OSError, match="gone"):
+    with pytest.raises(OSError, match="file"):
         sink.stop(snapshot(), FrameCounts(), END)

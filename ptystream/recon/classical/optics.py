@@ -61,10 +61,10 @@ class Optics:
         """ΣA² over all patterns."""
         self.patterns, self.size = self._measured.shape[:2]
         box = problem.canvas
-        whole, beside = split(problem.corner_px.to(problem.amplitude))
+        whole, beside = split(problem.corner_px.to(self._measured.device))
         self.corners = whole - whole.new_tensor([box.y, box.x])
         moved = problem.subpixel and bool(beside.abs().max() > ON_GRID_PX)
-        self._shift_px = beside[:, None] if moved else None
+        self._shift_px = beside[:, None].to(self._measured) if moved else None
 
     def batches(self, size: int) -> Iterator[slice]:
         """Yield runs of at most ``size`` patterns: each pattern once."""

@@ -101,7 +101,11 @@ class ApgOptions(ProjectionOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdOptions(Options):
-    """AD: Adam's rates, as a share of the object's 1 and of the probe's peak."""
+    """AD: Adam's rates, as a share of the object's 1 and of the probe's peak.
+
+    ``batch`` is also how many patterns make a step. The rates are our choice, and stay:
+    near a clean solution Adam bursts now and then (error 10⁻⁹ to 10⁻⁵, measured).
+    """
 
     object_rate: float = 1e-2
     probe_rate: float = 1e-2

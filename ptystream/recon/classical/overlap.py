@@ -12,7 +12,7 @@ from ptystream.recon.classical.problem import Problem
 
 
 class Overlapping(Engine):
-    """Keeps the exit waves of all patterns, ``[n, m, k, k]``: 8 bytes a number."""
+    """Keeps all exit waves, ``[n, m, k, k]``; RAAR and APG hold three such arrays."""
 
     def __init__(self, problem: Problem, options: ProjectionOptions) -> None:
         if options.inner < 1:
@@ -53,10 +53,8 @@ class Overlapping(Engine):
         self.object += (total - light * self.object) / weight
 
     def _fit_probe(self, waves: Complex[Tensor, "n m k k"]) -> None:
-        total, light = (
-            torch.zeros_like(self.probe),
-            torch.zeros_like(self.probe[0].real),
-        )
+        total = torch.zeros_like(self.probe)
+        light = torch.zeros_like(self.probe[0].real)
         for at in self.optics.batches(self._overlap.batch):
             views = self.optics.views(self.object, self.probe, at)
             beside = waves[at] - views.waves()

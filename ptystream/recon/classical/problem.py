@@ -24,7 +24,8 @@ class Problem:
     empty object stays near 1: turn it off for a probe in the units of the data.
 
     Raises:
-        ValueError: the shapes do not fit each other, or a patch leaves the box.
+        ValueError: the shapes do not fit each other, a position or the probe is not
+            finite, or a patch leaves the box.
     """
 
     amplitude: Float[Tensor, "n k k"]
@@ -43,8 +44,9 @@ class Problem:
         self._expect("amplitude", self.amplitude, (n, k, k))
         self._expect("corner_px", self.corner_px, (n, 2))
         self._expect("probe", self.probe, (len(self.probe), k, k))
-        if not bool(torch.isfinite(self.corner_px).all()):
-            raise ValueError("corner_px has entries that are not finite")
+        for name, given in (("corner_px", self.corner_px), ("probe", self.probe)):
+            if not bool(torch.isfinite(given).all()):
+                raise ValueError(f"{name} has entries that are not finite")
         if self.object is not None:
             self._expect("object", self.object, self.canvas[2:])
         if not self.canvas.holds(self._patches()):

@@ -50,8 +50,8 @@ class Sequential(Engine):
         at: Batch,
         views: Views,
         change: Complex[Tensor, "b m k k"],
-        by_light: Float[Tensor, "c k k"],
-        by_object: Float[Tensor, "b k k"],
+        by_light: Float[Tensor, "#b #k #k"],
+        by_object: Float[Tensor, "#b #k #k"],
     ) -> None:
         """Step object and probe: P*Δψ times ``by_light``, O*Δψ times ``by_object``."""
         step = (views.modes.conj() * change).sum(1)

@@ -21,7 +21,9 @@ class Scan:
     corner_px: np.ndarray
     amplitude: np.ndarray
 
-    def problem(self, probe: np.ndarray | None = None, **more: Any) -> Problem:
+    def problem(
+        self, probe: np.ndarray | None = None, *, rescale: bool = False, **more: Any
+    ) -> Problem:
         """Return it as an engine takes it, in float64; by default with its probe."""
         guess = self.probe if probe is None else probe
         return Problem(
@@ -29,7 +31,8 @@ class Scan:
             corner_px=torch.from_numpy(self.corner_px.astype(float)),
             probe=torch.from_numpy(guess.copy()),
             box=Box(0, 0, *self.object.shape),
-            **{"rescale": False} | more,
+            rescale=rescale,
+            **more,
         )
 
     def start(self) -> torch.Tensor:

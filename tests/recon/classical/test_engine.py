@@ -14,15 +14,15 @@ from ptystream.recon.classical.problem import Problem
 from tests.recon.classical.phantom import decibels, lens, noise, scan, tiny
 
 CASE = scan()
-SWEEPS = {"epie": 60, "rpie": 40, "wasp": 40}
+SWEEPS = {"epie": 40, "rpie": 25, "wasp": 25}
 """The others take 150 sweeps in the time of 30 of these."""
 
-# In dB (amplitude and phase, the worse of the two), about 6 below what was measured.
+# In dB, the worse of amplitude and phase: 4 dB or more below what was measured.
 KNOWN = {
-    "epie": 30, "rpie": 38, "wasp": 70, "dm": 70, "raar": 130, "apg": 95, "ad": 60
+    "epie": 29, "rpie": 40, "wasp": 65, "dm": 70, "raar": 130, "apg": 95, "ad": 60
 }  # fmt: skip
 WRONG = {
-    "epie": 35, "rpie": 42, "wasp": 48, "dm": 52, "raar": 55, "apg": 55, "ad": 52
+    "epie": 33, "rpie": 41, "wasp": 40, "dm": 52, "raar": 55, "apg": 55, "ad": 52
 }  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_with_a_wrong_defocus_object_and_probe_are_found(name: str) -> None:
     flat = make(name, problem)
     engine = swept(make(name, problem), name)
     assert min(decibels(CASE, engine)) > WRONG[name]
-    assert engine.error() < 1e-2 * flat.error()
+    assert engine.error() < 2e-2 * flat.error()
     assert alike(engine.probe, CASE.probe) > 0.995 > alike(flat.probe, CASE.probe)
 
 
@@ -63,7 +63,7 @@ def test_two_modes_explain_a_mixture_that_one_cannot(name: str) -> None:
     problem = mixed(probe)
     one = swept(make(name, dataclasses.replace(problem, probe=problem.probe[:1])), name)
     two = swept(make(name, problem), name)
-    assert two.error() < 0.3 * one.error()
+    assert two.error() < 0.5 * one.error()
 
 
 def mixed(probe: np.ndarray) -> Problem:
@@ -131,9 +131,7 @@ def test_a_sweep_that_is_not_finite_is_undone_and_counted(name: str) -> None:
     assert torch.equal(engine.object, made)
     assert torch.equal(engine.probe, probe)
     measured[7] = kept
-    for _ in range(10):
-        last = engine.sweep()
-    assert last < 0.05
+    assert [engine.sweep() for _ in range(10)][-1] < 0.05
     assert torch.equal(engine.optics.power, seen)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ptystream.models.field import Box
 from ptystream.physics import forward, fused
 from ptystream.recon.classical.optics import Optics
 from ptystream.recon.classical.problem import Problem
@@ -59,6 +60,25 @@ def test_positions_are_rounded_when_told_so() -> None:
         problem.probe, problem.object[None], problem.corner_px.round()
     )
     torch.testing.assert_close(modelled(problem), expected)
+
+
+def test_halves_of_a_pixel_and_far_places_keep_their_digits() -> None:
+    """float32 has steps of 0.06 px at 10⁶ px; 0.5 rounds to 0, and -0.5 too."""
+    scan = tiny()
+    corner = torch.tensor([[0.5, 1.5], [2.5, 3.5], [3.25, 4.0]], dtype=torch.float64)
+    near, far = (
+        Problem(
+            amplitude=torch.from_numpy(scan.amplitude).float(),
+            corner_px=corner + away,
+            probe=torch.from_numpy(scan.probe),
+            object=scan.start(),
+            box=Box(int(away), int(away), 7, 8),
+        )
+        for away in (0.0, 1e6)
+    )
+    torch.testing.assert_close(modelled(near), modelled(far))
+    odd = Problem(amplitude=near.amplitude, corner_px=corner + 1, probe=near.probe)
+    assert Optics(odd).corners.amin() >= 0
 
 
 @pytest.mark.parametrize("on_grid", [True, False])

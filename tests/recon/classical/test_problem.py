@@ -18,6 +18,7 @@ from tests.recon.classical.phantom import tiny
         ({"amplitude": torch.ones(0, 4, 4)}, "no patterns"),
         ({"corner_px": torch.zeros(2, 2)}, "corner_px"),
         ({"corner_px": torch.full((3, 2), torch.nan)}, "not finite"),
+        ({"probe": torch.full((1, 4, 4), torch.nan + 0j)}, "not finite"),
         ({"probe": torch.ones(1, 5, 5, dtype=torch.complex64)}, "probe"),
         ({"object": torch.ones(7, 7, dtype=torch.complex64)}, "object"),
         ({"box": Box(0, 0, 7, 7)}, "outside"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ptystream.errors import ConfigError
+from ptystream.physics.forward import intensity
 from ptystream.recon.classical.apg import APG, Proximal
 from ptystream.recon.classical.make import make
 from ptystream.recon.classical.options import ApgOptions
@@ -109,7 +110,7 @@ def test_apg_is_its_formula(noise_kind: str) -> None:
 
 
 def likely(case: Scan, waves: np.ndarray, kind: str, weight: float) -> np.ndarray:
-    """Return the proximal map, its amplitudes found by a fine search."""
+    """Return the proximal map of all patterns, by its formulas."""
     far = np.fft.fftshift(np.fft.fft2(waves, norm="ortho"), axes=(-2, -1))
     m, seen = np.abs(far), case.amplitude[:, None]
     w = weight
@@ -164,8 +165,6 @@ def test_a_solution_stays_in_sequence_too(name: str, subpixel: bool) -> None:
 
 def solved(case: Scan, beside_px: float) -> Problem:
     """Return a problem that begins at its solution, with positions beside the grid."""
-    from ptystream.physics.forward import intensity
-
     plain = case.problem(object=case.start())
     assert plain.object is not None
     rng = np.random.default_rng(5)
