@@ -26,6 +26,8 @@ _MAGIC = 0x7074_7973_7269_6E67
 _HEADER = struct.Struct("=QQQ")  # magic, capacity, reserve
 _HEAD_WORD, _TAIL_WORD, _COUNTER_WORD = 8, 16, 32
 _SKIP = (1 << 64) - 1  # a record that only fills the space up to the end
+# Mapped pages at once: else a frame of 128 kB takes 50 µs more on the first way round.
+_MAP = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
 MAX_COUNTERS = _PAGE // 8 - _COUNTER_WORD
 
 
@@ -61,7 +63,7 @@ class Ring:
             raise ValueError(f"ring of {capacity_bytes}, reserve {reserve_bytes} bytes")
         capacity = -(-capacity_bytes // _PAGE) * _PAGE
         fd = _anonymous_file(_PAGE + capacity)
-        memory = mmap.mmap(fd, _PAGE + capacity)
+        memory = mmap.mmap(fd, _PAGE + capacity, _MAP)
         _HEADER.pack_into(memory, 0, _MAGIC, capacity, reserve_bytes)
         return cls(fd, memory, counters)
 
@@ -71,7 +73,7 @@ class Ring:
         size = os.fstat(fd).st_size
         if size <= _PAGE:
             raise StoppedError(f"descriptor {fd} holds {size} bytes: not a ring")
-        memory = mmap.mmap(fd, size)
+        memory = mmap.mmap(fd, size, _MAP)
         magic, capacity, _ = _HEADER.unpack_from(memory)
         if magic != _MAGIC or capacity != size - _PAGE:
             memory.close()

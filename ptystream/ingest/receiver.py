@@ -61,11 +61,14 @@ class Receiver:
     def step(self) -> None:
         """Take what has arrived, at most 64 messages; never wait."""
         ring, subscription = self._ring, self._subscription
+        wrote = False
         for envelope in subscription.messages(_BATCH):
             ring.count("messages")
             ring.set("last_message_ns", time.monotonic_ns())
             self._report()  # a loss is known before what came after it is seen
-            self._take(envelope.message)
+            wrote |= self._take(envelope.message)
+        if wrote:
+            self._wake()  # once: it is a system call
         self._report()
         ring.set("connected", subscription.connected)
         ring.set("disconnects", subscription.disconnects)
@@ -74,22 +77,22 @@ class Receiver:
         self._ring.set("lost_on_wire", self._subscription.lost_on_wire)
         self._ring.set("decode_errors", self._subscription.decode_errors)
 
-    def _take(self, message: Message | EncodedFrame | UnknownKind) -> None:
+    def _take(self, message: Message | EncodedFrame | UnknownKind) -> bool:
+        """Write a message and count it; True if the reader has something new."""
         if isinstance(message, UnknownKind):
             self._ring.count("unknown_kinds")
-            return
+            return False
         try:
             written = self._write(message)
         except DecodeError as e:
             self._subscription.count_error(e)
-            return
+            return False
         if not written:
             self._ring.count("ring_full")
-            return
-        if isinstance(message, EncodedFrame):
+        elif isinstance(message, EncodedFrame):
             self._ring.count("frames")
             self._ring.count("bytes", message.nbytes)
-        self._wake()
+        return written
 
     def _write(self, message: Message | EncodedFrame) -> bool:
         if isinstance(message, EncodedFrame):

@@ -69,6 +69,7 @@ class Subscription:
         self.lost_on_wire = 0
         self.disconnects = 0
         self._peers = 0
+        self._gone = False
         self._streams = streams
         self._limits = limits
         self._decoder = PROTOCOLS[endpoint.protocol](limits)
@@ -137,19 +138,20 @@ class Subscription:
         """Follow who comes and goes; connect again to a sender that went.
 
         ZeroMQ does so by itself, except after a message above MAXMSGSIZE: there it
-        gives the connection up for good. The queue is empty here, so nothing that
-        waits in it is lost.
+        gives the connection up for good. To disconnect drops what waits in the queue,
+        such as the last words of a sender that has just gone: so it is done at the
+        first look after the news at which the queue is empty.
         """
-        lost = False
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
-            lost = event == zmq.EVENT_DISCONNECTED
-            self._peers += -1 if lost else 1
-            self.disconnects += lost
-        if lost:
+        if self._gone and not self._peers:
             with contextlib.suppress(zmq.ZMQError):
                 self.socket.disconnect(self.endpoint.address)
             self.socket.connect(self.endpoint.address)
+        self._gone = False
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)["event"]
+            self._gone = event == zmq.EVENT_DISCONNECTED
+            self._peers += -1 if self._gone else 1
+            self.disconnects += self._gone
 
     def count_error(self, error: DecodeError) -> None:
         """Count a message that can't be decoded; log it now and then."""
