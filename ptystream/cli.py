@@ -33,6 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     # a step take seconds. Read when torch loads, so it is set before any import of it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    """Parse and run; what goes wrong on purpose or with a file is one line."""
     parser = _parser(arguments[0] if arguments else "")
     args = parser.parse_args(arguments)
     logging.basicConfig(
@@ -42,11 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         return args.run(args)
-    except PtystreamError as error:
+    except (PtystreamError, OSError) as error:
         print(f"ptystream {args.command}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parser(wanted: str) -> argparse.ArgumentParser:

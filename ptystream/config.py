@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ptystream.errors import ConfigError
 from ptystream.recon.options import (
     EngineOptions,
+    NuisanceOptions,
     ObjectOptions,
+    PhysicsOptions,
     ProbeOptions,
     ReconOptions,
 )
@@ -140,11 +142,15 @@ class Config(Settings):
     object: ObjectOptions = ObjectOptions()
     probe: ProbeOptions = ProbeOptions()
     engine: EngineOptions = EngineOptions()
+    physics: PhysicsOptions = PhysicsOptions()
+    nuisance: NuisanceOptions = NuisanceOptions()
     publish: PublishSettings = PublishSettings()
 
     def recon(self) -> ReconOptions:
         """Return what the engine is told."""
-        return ReconOptions(self.object, self.probe, self.engine)
+        return ReconOptions(
+            self.object, self.probe, self.engine, self.physics, self.nuisance
+        )
 
 
 def load(
@@ -189,7 +195,7 @@ def set_flags(tree: dict[str, Any], flags: Iterable[str]) -> None:
 
 def flag(key: str, value: str | float | None) -> list[str]:
     """Return the flag that sets a key to just this value; none for None."""
-    return [] if value is None else [f"{key}={json.dumps(value)}"]
+    return [] if value is None else [f"{key}={json.dumps(value, ensure_ascii=False)}"]
 
 
 def schema() -> str:

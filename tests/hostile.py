@@ -147,7 +147,11 @@ CORPUS = (
         lambda s, f: [("det", [b"ptys1/det/video", *parts_of(f, k="video")[1:]])],
         UNKNOWN.format("det"),
     ),
-    Hostile("wrong shape", lambda s, f: [("det", beyond(f, WIDE))], LOST.format("wrong_shape")),
+    Hostile(
+        "wrong shape",
+        lambda s, f: [("det", beyond(f, WIDE))],
+        LOST.format("wrong_shape"),
+    ),
     Hostile(
         "far-future index",
         lambda s, f: [("det", beyond(f, index=2**40 - 1))],
@@ -164,7 +168,9 @@ CORPUS = (
         lambda s, f: [("det", ScanEnd("nobody's", "det", "complete", 5))],
         None,
     ),
-    Hostile("a beat of no scan", lambda s, f: [("det", Heartbeat("nobody's", "det"))], None),
+    Hostile(
+        "a beat of no scan", lambda s, f: [("det", Heartbeat("nobody's", "det"))], None
+    ),
     Hostile(
         "a start again, of another shape",
         lambda s, f: [("det", ScanStart(s, "det", (16, 16), "<u2", again=True))],
@@ -175,7 +181,11 @@ CORPUS = (
         lambda s, f: [("pos", [b"ptys1/pos/frame", *parts_of(f)[1:]])],
         UNDECODABLE.format("pos"),
     ),
-    Hostile("NaN positions", lambda s, f: [("pos", not_finite(s))], UNDECODABLE.format("pos")),
+    Hostile(
+        "NaN positions",
+        lambda s, f: [("pos", not_finite(s))],
+        UNDECODABLE.format("pos"),
+    ),
     Hostile(
         "no samples a frame",
         lambda s, f: [("pos", parts_of(samples(s, 5000, np.ones((10, 2))), per=0))],
@@ -186,7 +196,9 @@ CORPUS = (
         lambda s, f: [("pos", samples(s, 5000, np.ones((10, 2)), per_frame=7))],
         None,
     ),
-    Hostile("samples again", lambda s, f: [("pos", samples(s, 0, np.ones((10, 2))))], None),
+    Hostile(
+        "samples again", lambda s, f: [("pos", samples(s, 0, np.ones((10, 2))))], None
+    ),
     Hostile(
         "far-future samples",
         lambda s, f: [("pos", samples(s, 2**40 - 10, np.ones((10, 2))))],

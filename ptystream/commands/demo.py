@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -122,7 +123,11 @@ def _command(name: str) -> list[str]:
 def _process(name: str, *flags: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command until it ends, or end it when the demo ends first."""
     process = subprocess.Popen(
-        [*_command(name), *flags], stdout=subprocess.PIPE, text=True
+        [*_command(name), *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        # Ctrl-C while it still imports would end it with a traceback; later it listens.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     try:
         yield process

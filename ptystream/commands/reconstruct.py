@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         "refine.max_s": args.seconds,
     }
     config = config_of(args, named)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
     scan = load(args.file, scan=args.scan)
     extras = replace(scan.extras, given_probe=first_probe(config))
     scan = replace(scan, extras=extras)
@@ -63,7 +64,6 @@ def run(args: argparse.Namespace) -> int:
         print("nothing was reconstructed: no exposure came", file=sys.stderr)
         return 1
     result = result_of(snapshot, scan_run.info, history.columns())
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     write_result(args.output, result)
     picture = args.output.with_suffix(".png")
     draw(result, history.columns(), picture, args.file.name)

@@ -1,6 +1,8 @@
 """``ptystream serve``: the live service."""
 
 import argparse
+import logging
+import os
 
 from ptystream.commands.common import (
     add_config,
@@ -8,9 +10,12 @@ from ptystream.commands.common import (
     say_json,
     stopped_by_signals,
 )
+from ptystream.errors import StoppedError
 from ptystream.service.first_probe import first_probe
 from ptystream.service.live import Service
 from ptystream.service.scan import Extras
+
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -37,7 +42,15 @@ def run(args: argparse.Namespace) -> int:
     }
     config = config_of(args, named)
     extras = Extras(given_probe=first_probe(config))
-    with stopped_by_signals() as stop, Service(config, extras=extras) as service:
-        say_json({"ready": service.addresses()})
-        service.run(stop, scans=args.scans, finished=say_json)
+    service = Service(config, extras=extras)
+    try:
+        with stopped_by_signals() as stop, service:
+            say_json({"ready": service.addresses()})
+            service.run(stop, scans=args.scans, finished=say_json)
+    except StoppedError as error:
+        if not service.hangs:
+            raise
+        # To end the interpreter under a thread that is inside torch would abort it.
+        log.error("%s", error)
+        os._exit(1)
     return 0

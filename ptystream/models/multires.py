@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ptystream.models.canvas import Canvas, Tile
 from ptystream.models.field import Box
-from ptystream.physics.forward import polar
+from ptystream.physics.forward import ObjectKind, polar, transmission
 
 
 class MultiRes(nn.Module):
@@ -15,13 +15,15 @@ class MultiRes(nn.Module):
     Each level is interpolated linearly between its nodes: two small matrix products
     a level, so the window's cost does not depend on where it lies. The network is
     ``features -> width -> width -> 2 a slice``; amplitude is 1 + its first output,
-    phase (rad) its second, both 0 where nothing has been learned.
+    phase (rad) its second, both 0 where nothing has been learned. Kinds other than
+    complex have one output a slice, which goes through ``transmission``.
     """
 
     def __init__(
         self,
         slices: int = 1,
         *,
+        kind: ObjectKind = "complex",
         levels: int = 6,
         features: int = 4,
         width: int = 64,
@@ -30,12 +32,14 @@ class MultiRes(nn.Module):
     ) -> None:
         super().__init__()
         self.slices = slices
+        self.kind: ObjectKind = kind
+        self._outputs = 2 if kind == "complex" else 1
         fill = torch.zeros(features, device=device)
         self.canvases = [
             Canvas(fill, cell_px=finest_px << level, scatter=1e-2)
             for level in range(levels)
         ]
-        head = nn.Linear(width, 2 * slices)
+        head = nn.Linear(width, self._outputs * slices)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         self.net = nn.Sequential(
@@ -60,8 +64,17 @@ class MultiRes(nn.Module):
             self.tiles = [tile for _, tile in levels if tile is not None]
         features = torch.cat([level for level, _ in levels])
         hidden = features.reshape(len(features), -1).T
-        out = self.net(hidden).T.reshape(self.slices, 2, box.h, box.w)
+        out = self.net(hidden).T.reshape(self.slices, -1, box.h, box.w)
+        if self.kind != "complex":
+            return transmission(out[:, 0], self.kind)
         return polar(1 + out[:, 0], out[:, 1])
+
+    @torch.no_grad()
+    def forget_updates(self) -> None:
+        """Begin the optimiser's state anew on every level; what is learned stays."""
+        for canvas in self.canvases:
+            for state in (canvas.mean, canvas.square, canvas.age):
+                state.zero_()
 
     def _level(
         self, canvas: Canvas, box: Box

@@ -5,20 +5,30 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ptystream.models.field import Box
-from ptystream.physics.fused import Gradients, Patterns, gradients
+from ptystream.physics.fused import Patterns
 from ptystream.recon.learners import Learner
+from ptystream.recon.optics import Gradients, Optics, Shots
+from ptystream.recon.regularise import Prior
 
 
 class Batch(NamedTuple):
-    """Exposures near each other; ``corners_px`` are their patches' top-left pixels."""
+    """Exposures near each other; ``corners_px`` are their patches' top-left pixels.
+
+    ``shift_px`` is how far each lies beside its corner, ``path_px`` ``[b, 2, 2]`` where
+    it began and ended, beside it too. ``mask`` is true where a pixel of a pattern can
+    be trusted, None where the detector's mask says it all. ``frame`` numbers exposures.
+    """
 
     corners_px: list[tuple[int, int]]
     shift_px: Float[Tensor, "b 2"] | None
     amplitude: Float[Tensor, "b k k"]
+    path_px: np.ndarray | None = None
+    mask: Bool[Tensor, "b k k"] | None = None
+    frame: Int[Tensor, " b"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +62,74 @@ class Engine:
         self,
         objects: Learner,
         probe: Learner,
+        optics: Optics,
         *,
         size: int,
-        beta: float,
         damping: float,
         mask: Bool[Tensor, "k k"] | None,
+        prior: Prior | None = None,
+        margin_px: int = 0,
     ) -> None:
-        self.objects, self.probe = objects, probe
+        """Join what learns.
+
+        Args:
+            objects: the object, which a later stage may replace by another.
+            probe: the probe, likewise.
+            optics: what stands between them and the patterns.
+            size: k, of the patterns.
+            damping: light that every pixel is taken to have, of the brightest.
+            mask: true where the detector can be trusted; None: everywhere.
+            prior: soft constraints.
+            margin_px: how far beside its patch an exposure may look.
+        """
+        self.objects, self.probe, self.optics = objects, probe, optics
         self._frame = Box(0, 0, size, size)
-        self._beta, self._damping, self._mask = beta, damping, mask
+        self._damping, self._mask, self._margin = damping, mask, margin_px
+        self._prior = prior or Prior()
         self.steps = 0
         self._refused: Tensor | None = None
 
     def step(self, batch: Batch, rates: Rates = FULL) -> StepStats:
         """Learn from one batch; a step that is not finite changes nothing, counted."""
-        box, patterns = self.place(batch)
+        box, shots = self.place(batch)
         window = self.objects.window(box)
         probe = self.probe.window(self._frame)
-        if len(window) > 1:
-            raise ValueError("the live engine takes one slice")
-        got = gradients(
-            window[0], probe, patterns, beta=self._beta, probe_too=rates.probe
-        )
+        got = self.optics.gradients(window, probe, shots, probe_too=rates.probe)
+        if not self._prior.idle:
+            got = self._prior.add(got, window, probe, self.steps)
         loss = got.loss.mean()
         finite = torch.isfinite(loss) & torch.isfinite(got.by_window.real.sum())
         self._learn(got, rates, finite)
+        self.optics.learn(rates.fade, finite)
         self.steps += 1
         refused = (~finite).int()
         self._refused = refused if self._refused is None else self._refused + refused
         return StepStats(loss, got.loss, len(batch.corners_px))
 
-    def place(self, batch: Batch) -> tuple[Box, Patterns]:
+    def fit(self, batch: Batch, fade: float) -> None:
+        """Fit what is the exposures' own, such as their places; the rest stays."""
+        box, shots = self.place(batch)
+        with torch.no_grad():
+            window = self.objects.field.window(box)
+            probe = self.probe.field.window(self._frame)
+        self.optics.fit(window, probe, shots, fade)
+
+    def place(self, batch: Batch) -> tuple[Box, Shots]:
         """Return the window that holds a batch, and the batch within it."""
         corners = np.array(batch.corners_px)
-        first = corners.min(0)
-        corners -= first
-        box = Box(*first.tolist(), *(corners.max(0) + self._frame.h).tolist())
+        low, high = reached(corners, batch.path_px, self._margin)
+        first = low.min(0)
+        extent = high.max(0) + self._frame.h - first
+        box = Box(*first.tolist(), *extent.tolist())
         device = batch.amplitude.device
-        at = torch.from_numpy(corners).to(device, non_blocking=True)
-        return box, Patterns(at, batch.shift_px, batch.amplitude, self._mask)
+        at = torch.from_numpy(corners - first).to(device, non_blocking=True)
+        mask = self._mask if batch.mask is None else batch.mask
+        path = batch.path_px
+        return box, Shots(
+            Patterns(at, batch.shift_px, batch.amplitude, mask),
+            None if path is None else torch.from_numpy(path).float().to(device),
+            batch.frame,
+        )
 
     def refused(self) -> int:
         """Return how many steps were not finite; waits for the device."""
@@ -101,11 +140,29 @@ class Engine:
         light = got.illumination
         floor = self._damping * light.max()
         share = ((1 - self._damping) * light + floor).reciprocal_()
-        by_window = (got.by_window * share)[
-            None
-        ]  # a complex division takes 3 times as long
-        self.objects.learn(by_window, light * share, rates.fade, finite)
+        by_window = got.by_window * share  # a complex division takes 3 times as long
+        trust = light * share
+        trust = trust[0] if len(trust) == 1 else trust.mean(0)
+        self.objects.learn(by_window, trust, rates.fade, finite)
         if rates.probe:
             by_probe = got.by_probe / got.transmission
-            trust = torch.ones_like(by_probe[0].real)
-            self.probe.learn(by_probe, trust, rates.fade, finite)
+            sure = torch.ones_like(by_probe[0].real)
+            self.probe.learn(by_probe, sure, rates.fade, finite)
+
+
+def reached(
+    corners: np.ndarray, path_px: np.ndarray | None, margin_px: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the last corner ``[b, 2]`` that each exposure may look at.
+
+    Args:
+        corners: ``[b, 2]`` of the patches.
+        path_px: ``[b, 2, 2]``, start and end beside the corner; None: it stood.
+        margin_px: how far beside all that it may look.
+    """
+    low, high = corners - margin_px, corners + margin_px
+    if path_px is None:
+        return low, high
+    before = np.floor(path_px.min(1).clip(max=0)).astype(corners.dtype)
+    after = np.ceil(path_px.max(1).clip(min=0)).astype(corners.dtype)
+    return low + before, high + after

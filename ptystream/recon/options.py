@@ -8,6 +8,9 @@ from annotated_types import Ge, Gt, Le
 Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Gt(0)]
+Depth = Annotated[int, Ge(1), Le(6)]
+Steps = Annotated[int, Ge(0)]
+Weight = Annotated[float, Ge(0)]
 
 CLOSED = {"extra": "forbid", "use_attribute_docstrings": True}
 """An unknown key is an error, and each key's docstring is its help."""
@@ -19,10 +22,21 @@ class ObjectOptions:
 
     __pydantic_config__ = CLOSED
 
-    field: Literal["pixels", "siren", "multires"] = "pixels"
-    """``pixels``: dense scans; ``siren``: few frames; ``multires``: in between."""
+    field: Literal["pixels", "siren", "multires", "unet"] = "pixels"
+    """``pixels``: dense scans; ``siren``: few frames; ``multires``: in between;
+    ``unet``: a deep generative prior, for low dose."""
     slices: Count = 1
-    """Slices along the beam."""
+    """Slices along the beam; more than one need ``physics.slice_m``."""
+    warmup_steps: Steps | None = None
+    """Steps with pixels before a network takes over, for object and probe alike; it
+    is taught meanwhile. None: 200 for an object of ``unet``, else 0."""
+    pretrain_steps: Steps = 100
+    """The last steps of the warm-up, in which the network learns the pixels as they
+    stand (paper B: 50, as an auto-encoder)."""
+    identical_steps: Steps = 0
+    """First steps in which all slices are kept the same (paper B: 50 passes)."""
+    amplitude_max: Positive | None = None
+    """The object's amplitude is clamped to 0 … this (paper B: 1); none: it is free."""
     levels: Count = 6
     """multires: grids of 1, 2, 4 … pixels."""
     features: Count = 4
@@ -35,6 +49,15 @@ class ObjectOptions:
     """siren: frequency of the first layer."""
     scale_px: Positive = 120.0
     """siren: object pixels to one unit of its coordinate."""
+    depth: Depth = 3
+    """unet: times that it halves the size (paper B: 2, 3 and 4)."""
+    filters: Count = 16
+    """unet: channels before the first halving (paper B: 16)."""
+    noise: Weight = 0.025
+    """unet: root mean square of the fresh noise on its input (paper B: 0.025)."""
+    whole: bool = True
+    """unet: makes the whole object each step (paper B); else the batch's window, with
+    a margin on which its pixels depend: dearer for small objects, bounded for large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +66,25 @@ class ProbeOptions:
 
     __pydantic_config__ = CLOSED
 
-    field: Literal["pixels", "hashgrid"] = "pixels"
-    """``pixels``, or PtyINR's ``hashgrid``."""
+    field: Literal["pixels", "hashgrid", "unet"] = "pixels"
+    """``pixels``, PtyINR's ``hashgrid``, or paper B's complex ``unet``."""
     modes: Count = 1
     """Incoherent modes."""
+    pretrain_steps: Steps = 100
+    """Steps that teach a network the first probe, or that of the warm-up. 100 bring a
+    hash grid within 10⁻³ of its power, at 70 ms each of one core at 64²."""
+    orthogonal_steps: Steps = 0
+    """Modes are made orthogonal every so many steps, networks' in each; 0: only in
+    what is published. The patterns don't depend on it."""
+    normalise: Literal["light", "maximum"] = "light"
+    """What is held while the probe learns: its total light, or its largest amplitude
+    (PtyINR); the object takes up the difference."""
+    depth: Depth = 3
+    """unet: times that it halves the size."""
+    filters: Count = 16
+    """unet: channels before the first halving."""
+    noise: Weight = 0.025
+    """unet: noise on its input, in units of the probe's root mean square."""
     known: bool = False
     """True: the first probe is taken as it is, and never learned."""
     release: Annotated[float, Ge(0)] = 0.25
@@ -78,6 +116,8 @@ class EngineOptions:
     """multires, hashgrid: Adam's rate for the network (a tenth for the probe's)."""
     siren_rate: Positive = 5e-4
     """siren: Adam's rate."""
+    unet_rate: Positive = 1e-3
+    """unet: Adam's rate (paper B's code: 10⁻⁴ … 10⁻³), a tenth for the probe's."""
     grid_rate: Positive = 2e-2
     """Feature grids: Adam's rate."""
     probe_rate: Positive = 0.5
@@ -89,9 +129,84 @@ class EngineOptions:
     seed: int = 0
     """Of sampling and of the networks' first weights."""
     threads: Annotated[int, Ge(0)] = 0
-    """Cores for training; 0: all of them offline, all but one live."""
+    """Cores for training; 0: all but one."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicsOptions:
+    """From object and probe to the patterns, and what is minimised.
+
+    The default (one slice, far field, no motion, smooth-L1, no background) has a
+    hand-written gradient; all else takes automatic ones, several times slower.
+    """
+
+    __pydantic_config__ = CLOSED
+
+    model: Literal["far", "near"] = "far"
+    """Far field, or near field: full-field holograms, the pixel that of the detector
+    over ``magnification``."""
+    fresnel_number: Positive | None = None
+    """near: pixel²/(wavelength · distance) of an object pixel; none: the geometry's."""
+    magnification: Annotated[float, Ge(1)] = 1.0
+    """near: that of a cone beam, (source to detector)/(source to sample)."""
+    fly_points: Count = 1
+    """Points on the way from start to end of each exposure at which its pattern is
+    summed (PtyINR eq. 1); 1: the stage is taken to stand."""
+    fly_rule: Literal["gauss", "midpoint"] = "gauss"
+    """Places and weights of these points: Gauss-Legendre, or equal parts."""
+    slice_m: Positive | None = None
+    """Distance between neighbouring slices of the object, in metres."""
+    kind: Literal["complex", "phase", "potential"] = "complex"
+    """The object: amplitude and phase; phase alone; or a phase that is never negative,
+    below π a slice for pixels."""
+    loss: Literal["smooth_l1", "l1", "l2", "poisson"] = "smooth_l1"
+    """Of amplitudes (PtyINR eq. 2; their absolute or squared difference), or of photon
+    counts."""
+    background: bool = False
+    """Learn an incoherent background, the same in every pattern."""
+    background_rate: Positive = 3e-3
+    """background: Adam's rate for its root, in units of the root-mean-square
+    amplitude."""
+    tv_xy: Weight = 0.0
+    """Weight of the total variation across the beam (paper B eq. 1), a mean over the
+    voxels, beside the mean loss of a detector pixel at a mean intensity of 1."""
+    tv_z: Weight = 0.0
+    """As ``tv_xy``, along the beam."""
+    surface_zero: Weight = 0.0
+    """Weight of the mean of the outer slices' departure from empty (paper B eq. 2)."""
+    probe_penalty: Weight = 0.0
+    """λ of the probe's mean amplitude (PtyINR eq. 2), the probe at a mean square of 1
+    (PtyINR: 10⁻² of one with a maximum of 1)."""
+    probe_penalty_steps: Steps = 50
+    """The first k steps, in which ``probe_penalty`` counts (PtyINR: 50)."""
+    saturated: Count | None = None
+    """Counts from which a pixel of a frame is left out; none: all are believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NuisanceOptions:
+    """What else the patterns depend on, frame by frame. Held-out frames are only
+    fitted: object, probe and affine never see them.
+    """
+
+    __pydantic_config__ = CLOSED
+
+    positions: Literal["given", "frames", "affine", "both"] = "given"
+    """Refine nothing; each frame's position; scale, rotation and shear of the whole
+    scan; or both, with nothing told twice."""
+    intensity: bool = False
+    """Learn each frame's brightness; their mean stays."""
+    after_steps: Steps = 100
+    """Steps before positions and brightness move: the object must have a shape."""
+    position_rate_px: Positive = 0.02
+    """Adam's rate for positions, in object pixels; the affine's is this at the far end
+    of the scan."""
+    position_bound_px: Positive = 4.0
+    """No position is moved further than this, in object pixels."""
+    intensity_rate: Positive = 1e-2
+    """Adam's rate for the logarithm of the brightness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +218,5 @@ class ReconOptions:
     object: ObjectOptions = ObjectOptions()
     probe: ProbeOptions = ProbeOptions()
     engine: EngineOptions = EngineOptions()
+    physics: PhysicsOptions = PhysicsOptions()
+    nuisance: NuisanceOptions = NuisanceOptions()

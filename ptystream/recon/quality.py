@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 TINY = 1e-9
@@ -39,7 +39,7 @@ def misfit(
     measured: Float[Tensor, "b k k"],
     *,
     photons: float,
-    mask: Tensor | None,
+    mask: Bool[Tensor, "#b k k"] | Bool[Tensor, "k k"] | None,
 ) -> Misfit:
     """Compare predicted with measured amplitudes.
 
@@ -49,10 +49,11 @@ def misfit(
             measured light, so that only structure tells.
         measured: √counts over the root of ``photons``.
         photons: counts to a squared amplitude of 1.
-        mask: the pixels to trust; None: all.
+        mask: the pixels to trust, of all patterns or of each; None: all.
     """
     if mask is not None:
-        model, flat, measured = (x[:, mask] for x in (model, flat, measured))
+        used = mask.expand(measured.shape)
+        model, flat, measured = (x[used] for x in (model, flat, measured))
     flat = flat * (measured.square().sum() / flat.square().sum().clamp(TINY)).sqrt()
     counts, rate = measured.square() * photons, model.square() * photons + TINY
     deviance = 2 * (rate - counts + torch.xlogy(counts, counts / rate))

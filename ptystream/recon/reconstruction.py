@@ -1,30 +1,27 @@
 """A scan's reconstruction: store, sampler, engine and quality; one thread owns it."""
 
-from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
-from jaxtyping import Complex
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ptystream.buffers.sampling import Mix, Sampler
 from ptystream.buffers.store import FrameStore, StoreStats
 from ptystream.models.canvas import Canvas
-from ptystream.models.field import Box
-from ptystream.physics.fused import predict
-from ptystream.recon.build import (
-    object_field,
-    object_learner,
-    pick_device,
-    probe_field,
-    probe_learner,
-    reach,
-)
-from ptystream.recon.engine import Batch, Engine, Rates, StepStats
-from ptystream.recon.learners import at_unit_light
+from ptystream.models.field import Box, Field
+from ptystream.physics.constraints import orthogonalise
+from ptystream.recon.build import nuisance, optics, pick_device, prior, reach
+from ptystream.recon.engine import Batch, Engine, Rates, StepStats, reached
+from ptystream.recon.hold import still
 from ptystream.recon.options import ReconOptions
 from ptystream.recon.quality import Misfit, misfit
+from ptystream.recon.setting import Setting
 from ptystream.recon.snapshot import Quality, Snapshot
+from ptystream.recon.stages import Stages
+
+__all__ = ["FIRST", "Reconstruction", "Setting"]
 
 FIRST = 8
 """Exposures needed before the scale of the data is known and learning begins."""
@@ -34,23 +31,10 @@ LIT = 0.5
 """Coverage, in peaks of the probe, from which a pixel counts as seen."""
 RELIGHT = 100
 """Exposures after which the coverage follows what the probe has become."""
+FITTED = 4
+"""Steps between two fits of held-out exposures' own places and brightness."""
 ON_GRID_PX = 1e-3
 """Positions nearer to the pixel grid than this need no shift of the probe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What the data are, beside options: all lengths in metres, points (y, x).
-
-    ``probe`` is the first guess, complex ``[modes, k, k]``; ``mask`` is true where the
-    detector can be trusted.
-    """
-
-    size: int
-    pixel_m: tuple[float, float]
-    probe: Complex[Tensor, "m k k"]
-    mask: np.ndarray | None = None
-    wide: bool = False
 
 
 class Reconstruction:
@@ -68,21 +52,28 @@ class Reconstruction:
             wide=setting.wide,
             device=self.device,
         )
-        self.object = object_field(options, self.device)
-        self.probe = probe_field(setting.probe, options, self.device)
         mask = setting.mask
         self.mask = None if mask is None else torch.from_numpy(mask).to(self.device)
+        self.nuisance = nuisance(options, self.device)
+        self.stages = Stages(options, setting.probe, self.device)
+        self._margin = 0
+        if self.nuisance is not None:
+            self._margin = ceil(options.nuisance.position_bound_px) + 1
         self.engine = Engine(
-            object_learner(self.object, options),
-            probe_learner(self.probe, options),
+            self.stages.objects,
+            self.stages.probes,
+            optics(options, setting, self.device, self.nuisance),
             size=setting.size,
-            beta=e.beta,
             damping=e.damping,
             mask=self.mask,
+            prior=prior(options),
+            margin_px=self._margin,
         )
-        self._sampler = Sampler(
-            self.store, batch=e.batch, reach=reach(options), seed=e.seed
-        )
+        self._sampler = self._new_sampler()
+        self._rng = np.random.default_rng(e.seed)
+        self._path_px: np.ndarray | None = None
+        if options.physics.fly_points > 1:
+            self._path_px = np.zeros((e.store, 2, 2))
         self._frame = Box(0, 0, setting.size, setting.size)
         self._seen = Canvas(torch.zeros(1, device=self.device))
         self._box: Box | None = None
@@ -93,8 +84,22 @@ class Reconstruction:
         self._last: StepStats | None = None
         self._good: Snapshot | None = None
 
+    @property
+    def object(self) -> Field:
+        """The object as it is now: pixels, or a network."""
+        return self.stages.object
+
+    @property
+    def probe(self) -> Field:
+        """The probe as it is now."""
+        return self.stages.probe
+
     def add(
-        self, index: int, counts: np.ndarray, position_m: tuple[float, float]
+        self,
+        index: int,
+        counts: np.ndarray,
+        position_m: tuple[float, float],
+        path_m: tuple[tuple[float, float], tuple[float, float]] | None = None,
     ) -> None:
         """Take one exposure.
 
@@ -102,18 +107,24 @@ class Reconstruction:
             index: the trigger index.
             counts: ``[k, k]`` photons, zero frequency in the centre.
             position_m: (y, x) of the middle of the exposure.
+            path_m: (y, x) where it began, and where it ended; None: it stood. Unused
+                unless ``physics.fly_points`` is above 1.
         """
         place = np.asarray(position_m) / self.setting.pixel_m
-        self.store.put(index, counts, place)
+        slot = self.store.put(index, counts, place)
+        if self.nuisance is not None:
+            trained = not self.store.held_out[slot]
+            self.nuisance.place(slot, place, trained=trained)
         self._exposures += 1
         self._low, self._high = (
             np.minimum(self._low, place),
             np.maximum(self._high, place),
         )
-        y, x = (int(v) for v in np.round(place - self.setting.size / 2))
+        corner = np.round(place - self.setting.size / 2).astype(np.int64)
+        y, x = (int(v) for v in corner)
         box = Box(y, x, self.setting.size, self.setting.size)
         self._box = box if self._box is None else self._box.union(box)
-        self.object.cover(box)
+        self.object.cover(self._reached(slot, corner, path_m))
         self._see(box)
         if self._exposures <= FIRST:
             self._weigh()
@@ -135,6 +146,10 @@ class Reconstruction:
         at = torch.from_numpy(slots).to(self.device, non_blocking=True)
         self.store.loss[at] = stats.by_pattern
         self._last = stats
+        if self.nuisance is not None and self.engine.steps % FITTED == 0:
+            self._fit_held_out(fade)
+        if self.stages.advance(self.engine, self._whole()):
+            self._sampler = self._new_sampler()
         return stats
 
     @property
@@ -169,10 +184,11 @@ class Reconstruction:
         """Return the reconstruction as it stands, or the last one that was finite."""
         if self._box is None or self._exposures < FIRST:
             return None
-        with torch.no_grad():
+        with torch.no_grad(), still(self.object, self.probe):
             made = self.object.window(self._box).cpu().numpy()
             probe = self.probe.window(self._frame)
-            probe = (probe * self._photons**0.5).cpu().numpy()
+        probe = orthogonalise(probe) if len(probe) > 1 else probe
+        probe = (probe * self._photons**0.5).cpu().numpy()
         if not (np.isfinite(made).all() and np.isfinite(probe).all()):
             return self._good
         rows, cols = self._seen.slices(self._box)
@@ -183,7 +199,7 @@ class Reconstruction:
             coverage=self._seen.values[0, rows, cols].cpu().numpy().copy(),
             origin_m=(self._box.y * pixel[0], self._box.x * pixel[1]),
             pixel_m=pixel,
-            positions_m=self.store.position_px[: self.store.frames] * pixel,
+            positions_m=self._positions_px() * pixel,
             step=self.engine.steps,
             exposures=self._exposures,
             rolled_back=self.engine.refused(),
@@ -212,7 +228,72 @@ class Reconstruction:
         if np.abs(beside).max() > ON_GRID_PX:
             shift = torch.from_numpy(beside).float().to(self.device, non_blocking=True)
         amplitude = self.store.amplitude(at).mul_(self._photons**-0.5)
-        return Batch([(int(y), int(x)) for y, x in whole], shift, amplitude)
+        return Batch(
+            [(int(y), int(x)) for y, x in whole],
+            shift,
+            amplitude,
+            None if self._path_px is None else self._path_px[slots],
+            self._believed(amplitude),
+            None if self.nuisance is None else at,
+        )
+
+    def _believed(
+        self, amplitude: Float[Tensor, "b k k"]
+    ) -> Bool[Tensor, "b k k"] | None:
+        """Return which pixels are below saturation; None where all are believed."""
+        saturated = self.options.physics.saturated
+        if saturated is None:
+            return None
+        below = amplitude < ((saturated - 0.5) / self._photons) ** 0.5
+        return below if self.mask is None else below & self.mask
+
+    def _reached(
+        self,
+        slot: int,
+        corner: np.ndarray,
+        path_m: tuple[tuple[float, float], tuple[float, float]] | None,
+    ) -> Box:
+        """Note an exposure's path, and return all that it may look at."""
+        path = None
+        if self._path_px is not None:
+            ends = np.asarray(path_m or 2 * [self.store.position_px[slot]])
+            ends = ends / self.setting.pixel_m if path_m else ends
+            self._path_px[slot] = ends - self.setting.size / 2 - corner
+            path = self._path_px[slot, None]
+        low, high = reached(corner[None], path, self._margin)
+        h, w = (int(v) for v in high[0] - low[0] + self.setting.size)
+        return Box(int(low[0, 0]), int(low[0, 1]), h, w)
+
+    def _positions_px(self) -> np.ndarray:
+        """Return where the exposures in the store were taken, as refined."""
+        given = self.store.position_px[: self.store.frames]
+        if self.nuisance is None:
+            return given
+        slots = torch.arange(len(given), device=self.device)
+        with torch.no_grad():
+            return given + self.nuisance.moves(slots).cpu().numpy()
+
+    def _fit_held_out(self, fade: float) -> None:
+        """Fit some held-out exposures near each other; nothing else sees them."""
+        held = np.flatnonzero(self.store.held_out[: self.store.frames])
+        if not len(held):
+            return
+        place = self.store.position_px[held]
+        centre = place[self._rng.integers(len(held))]
+        away = np.abs(place - centre).max(1)
+        near = held[np.argsort(away)[:16]]
+        near = near[np.sort(away)[:16] <= self.setting.size]
+        self.engine.fit(self._batch(near), fade)
+
+    def _new_sampler(self) -> Sampler:
+        """Return a sampler whose batches suit the object's field."""
+        e = self.options.engine
+        wide = reach(self.options, network=self.stages.network)
+        return Sampler(self.store, batch=e.batch, reach=wide, seed=e.seed)
+
+    def _whole(self) -> Box:
+        """Return the box of all that has been lit."""
+        return self._box or self._frame
 
     def _see(self, box: Box) -> None:
         """Add one exposure's light to the coverage."""
@@ -246,13 +327,14 @@ class Reconstruction:
     def _misfit_of(self, slots: np.ndarray) -> Misfit:
         """Return the misfit of one batch."""
         batch = self._batch(slots)
-        box, patterns = self.engine.place(batch)
-        probe = at_unit_light(self.probe.window(self._frame))
-        window = self.object.window(box).prod(0)
+        box, shots = self.engine.place(batch)
+        with still(self.object, self.probe):
+            probe, window = self.probe.window(self._frame), self.object.window(box)
+        see = self.engine.optics.predict
         return misfit(
-            predict(window, probe, patterns),
-            predict(torch.ones_like(window), probe, patterns),
-            patterns.amplitude,
+            see(window, probe, shots),
+            see(torch.ones_like(window), probe, shots),
+            batch.amplitude,
             photons=self._photons,
-            mask=self.mask,
+            mask=shots.patterns.mask,
         )

@@ -130,6 +130,7 @@ class Intake:
         self._waits: deque[float] = deque(maxlen=4096)
         self._stats: IntakeStats | None = None
         self._restarts = 0
+        self._restarting = False
         self.error: Exception | None = None
 
     def __enter__(self) -> Self:
@@ -154,7 +155,8 @@ class Intake:
 
     def alive(self) -> bool:
         """Tell whether thread and receiver process run."""
-        return self._thread.is_alive() and self._receiver.alive
+        running = self._thread.is_alive() and not self._restarting
+        return running and self._receiver.alive
 
     def stats(self) -> IntakeStats:
         """Return the counts as of the last turn."""
@@ -207,10 +209,13 @@ class Intake:
     def _restart(self) -> None:
         """Start a receiver that died again; frames sent meanwhile are lost, counted."""
         log.error("the receiver process died; starting it again")
-        self._receiver.close()
+        self._restarting = True
         self._restarts += 1
+        self._receiver.close()
         self._stopping.wait(RESTART_S)
         self._receiver.__enter__()
+        self._note()
+        self._restarting = False
 
     def _note(self) -> None:
         """Keep the counts for other threads."""

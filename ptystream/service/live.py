@@ -116,8 +116,13 @@ class Service:
             stop.wait(WATCH_S)
         self._finish()
         self._tell(finished)
-        if self._engine.alive():
+        if self.hangs:
             raise StoppedError("the engine hangs in a step")
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the engine was told to end, and was left behind."""
+        return self._finishing and self._engine.alive()
 
     def addresses(self) -> dict[str, str]:
         """Return where the service can be reached, with the ports that were bound."""
@@ -209,8 +214,7 @@ class Service:
             return
         self._finishing = True
         self._intake.halt()
-        if not self._engine.finish(STOP_S):
-            log.error("the engine hangs in a step: left behind")
+        self._engine.finish(STOP_S)
 
     def _tell(self, finished: Callable[[Mapping[str, Any]], None]) -> set[str]:
         """Tell of the scans that ended since the last call; return their runs."""

@@ -21,6 +21,7 @@ from ptystream.ingest.scans import (
     TrackerLimits,
 )
 from ptystream.publish.sink import RunEnd
+from ptystream.recon.heap import keep_freed_memory
 from ptystream.recon.snapshot import Snapshot
 from ptystream.service.scan import NO_EXTRAS, Extras, ScanRun
 from ptystream.tape.cxi import CxiScan
@@ -69,7 +70,7 @@ def reconstruct(
     engine = replace(config.engine, store=max(config.engine.store, len(scan.exposures)))
     config = config.model_copy(update={"engine": engine})
     scan_run = ScanRun(scan.start, config, run=run, extras=scan.extras)
-    with training_threads(config.engine.threads or os.cpu_count() or 1):
+    with training_threads(config.engine.threads):
         for exposure in scan.exposures:
             scan_run.add(exposure)
         scan_run.end("complete")
@@ -90,9 +91,14 @@ def reconstruct(
 
 @contextmanager
 def training_threads(count: int) -> Iterator[None]:
-    """Train with this many threads, and put the number back."""
+    """Train with this many threads (0: all cores but one), and put the number back.
+
+    One core is left to whatever else runs: threads that wait for one that was put
+    aside make a step slower than one thread alone does.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(count or max(1, (os.cpu_count() or 1) - 1))
+    keep_freed_memory()
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """How far from the rest an exposure may lie."""
 
-import numpy as np
+Point = tuple[float, float]
 
 
 class Reach:
@@ -12,22 +12,28 @@ class Reach:
 
     def __init__(
         self,
-        middle_m: np.ndarray,
-        pixel_m: tuple[float, float],
+        middle_m: Point,
+        pixel_m: Point,
         window_px: tuple[int, int],
         most_mpx: int,
     ) -> None:
         """Begin at a (y, x) that is surely within the scan."""
-        self._pixel_m = np.asarray(pixel_m)
-        self._window_px = np.asarray(window_px)
+        self._pixel_m, self._window_px = pixel_m, window_px
         self._most_px = most_mpx * 1e6
-        self._low = self._high = np.asarray(middle_m) / self._pixel_m
+        self._low = self._high = middle_m
 
-    def takes(self, position_m: tuple[float, float]) -> bool:
+    def takes(self, position_m: Point) -> bool:
         """Tell whether the object may grow to this (y, x), and remember it if so."""
-        place = np.asarray(position_m) / self._pixel_m
-        low, high = np.minimum(self._low, place), np.maximum(self._high, place)
-        if float(np.prod(high - low + self._window_px)) > self._most_px:
+        (y, x), (low_y, low_x), (high_y, high_x) = position_m, self._low, self._high
+        low = min(low_y, y), min(low_x, x)
+        high = max(high_y, y), max(high_x, x)
+        if not self._area_px(low, high) <= self._most_px:
             return False
         self._low, self._high = low, high
         return True
+
+    def _area_px(self, low_m: Point, high_m: Point) -> float:
+        """Return the area of the windows from one centre to the other."""
+        rows = (high_m[0] - low_m[0]) / self._pixel_m[0] + self._window_px[0]
+        cols = (high_m[1] - low_m[1]) / self._pixel_m[1] + self._window_px[1]
+        return rows * cols

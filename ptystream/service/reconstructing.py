@@ -1,7 +1,6 @@
 """The engine's side of a live service: events to snapshots, in a thread of its own."""
 
 import logging
-import os
 import threading
 import time
 import uuid
@@ -71,11 +70,6 @@ def _drained(items: deque[T]) -> list[T]:
     return [items.popleft() for _ in range(len(items))]
 
 
-def spare_cores() -> int:
-    """Return the cores that training may take: one is left for ingest and sinks."""
-    return max(1, (os.cpu_count() or 1) - 1)
-
-
 class Reconstructing:
     """Takes events from a backlog, steps in between, and tells the sinks."""
 
@@ -95,7 +89,7 @@ class Reconstructing:
         self._run: ScanRun | None = None
         self._ending: ScanCounts | None = None
         self._stopping = threading.Event()
-        self._cut: str | None = None
+        self._cut: tuple[str, str] | None = None
         self._held = False
         self._published_s = 0.0
         self._step_s = 0.0
@@ -115,19 +109,18 @@ class Reconstructing:
         """Start the thread."""
         self._thread.start()
 
-    def finish(self, timeout_s: float) -> bool:
-        """Stop refining, keep what is open, end; False if it hangs."""
+    def finish(self, timeout_s: float) -> None:
+        """Stop refining, keep what is open, end; left behind if it hangs so long."""
         self._stopping.set()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def alive(self) -> bool:
         """Tell whether the thread runs."""
         return self._thread.is_alive()
 
     def cut(self, why: str) -> None:
-        """End the present scan's reconstruction at the next turn, if there is one."""
-        self._cut = why
+        """End the present run at the next turn; between runs there is none to end."""
+        self._cut = self.state.run, why
 
     @property
     def held(self) -> bool:
@@ -150,7 +143,7 @@ class Reconstructing:
     def _loop(self) -> None:
         """Turn until stopped and nothing is left."""
         try:
-            with training_threads(self._config.engine.threads or spare_cores()):
+            with training_threads(self._config.engine.threads):
                 while not (self._stopping.is_set() and self._run is None):
                     self._turn()
         except Exception as error:  # the top of the thread; the service sees ``error``
@@ -162,14 +155,13 @@ class Reconstructing:
         busy = self._run is not None and not self._held
         for event in self._backlog.take(AT_ONCE, 0.0 if busy else IDLE_S):
             self._take(event)
-        run, why = self._run, self._cut
-        self._cut = None
+        run = self._run
         if run is None:
             return
         if self._stopping.is_set():
-            why = "the service was stopped"
-        if why is not None:
-            run.cut(why)
+            run.cut("the service was stopped")
+        elif self._cut is not None and self._cut[0] == run.info.run:
+            run.cut(self._cut[1])
         if not self._held or run.done:
             began_s = time.perf_counter()
             if run.step():

@@ -19,8 +19,9 @@ from ptystream.config import Config
 from ptystream.errors import ConfigError
 from ptystream.physics.probes import ProbeGrid
 from ptystream.publish.sink import RunEnd, RunInfo
-from ptystream.recon.reconstruction import FIRST, Reconstruction, Setting
+from ptystream.recon.reconstruction import FIRST, Reconstruction
 from ptystream.recon.refine import Refiner
+from ptystream.recon.setting import Setting
 from ptystream.recon.snapshot import Snapshot
 from ptystream.recon.start import from_mean_pattern, from_optics, with_as_many_modes
 from ptystream.service.reach import Reach
@@ -160,16 +161,19 @@ class ScanRun:
     def _begin(self) -> None:
         """Build the reconstruction from the first exposures, and give them to it."""
         first, self._first = self._first, []
-        pixel_m = self.geometry.object_pixel_m(self.shape)
+        pixel_m = self._pixel_m()
         setting = Setting(
             size=self.shape[0],
             pixel_m=pixel_m,
             probe=self._first_probe(first),
             mask=self.extras.mask,
             wide=any(e.frame.counts.dtype.itemsize > 2 for e in first),
+            wavelength_m=self.geometry.wavelength_m,
+            distance_m=self.geometry.distance_m,
         )
+        y, x = np.median([e.mean_m for e in first], axis=0).tolist()
         self._reach = Reach(
-            np.median([e.mean_m for e in first], axis=0),
+            (y, x),
             pixel_m,
             self.shape,
             self.config.scan.max_object_mpx,
@@ -187,7 +191,8 @@ class ScanRun:
                 f"expected {self.shape} as its scan's start said"
             )
         if reach.takes(exposure.mean_m):
-            recon.add(frame.index, frame.counts, exposure.mean_m)
+            path_m = exposure.start_m, exposure.end_m
+            recon.add(frame.index, frame.counts, exposure.mean_m, path_m)
         else:
             self.far += 1
 
@@ -196,7 +201,7 @@ class ScanRun:
         sources = {
             "stream": self._probe_of_stream,
             "file": lambda: self._given(self.extras.given_probe),
-            "pattern": lambda: from_mean_pattern(
+            "pattern": lambda: self._probe_of_patterns(
                 np.stack([e.frame.counts for e in first])
             ),
         }
@@ -220,12 +225,23 @@ class ScanRun:
             return self._given(self.extras.probe)
         if self._any_source and optics.get("kind") != "zone_plate":
             return None
-        grid = ProbeGrid(
-            self.shape,
-            self.geometry.object_pixel_m(self.shape),
-            self.geometry.wavelength_m,
-        )
+        grid = ProbeGrid(self.shape, self._pixel_m(), self.geometry.wavelength_m)
         return from_optics(optics, grid, defocus_m=self.config.first_probe.defocus_m)
+
+    def _probe_of_patterns(self, patterns: np.ndarray) -> Tensor:
+        """Return the probe of the mean pattern; in the near field, its root itself."""
+        if self.config.physics.model == "far":
+            return from_mean_pattern(patterns)
+        mean = torch.from_numpy(patterns.astype(np.float64).mean(0))
+        return mean.sqrt().to(torch.complex64)
+
+    def _pixel_m(self) -> tuple[float, float]:
+        """Return the object's pixel (y, x)."""
+        physics = self.config.physics
+        if physics.model == "far":
+            return self.geometry.object_pixel_m(self.shape)
+        y, x = self.geometry.detector_pixel_m
+        return y / physics.magnification, x / physics.magnification
 
     def _given(self, probe: np.ndarray | None) -> Tensor | None:
         """Return a file's probe; raise ConfigError unless it fits the patterns."""

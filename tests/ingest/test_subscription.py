@@ -125,3 +125,19 @@ def test_a_sender_that_comes_back_is_heard_once():
                 while not got or not isinstance(got[-1], ScanEnd):
                     got += [e.message for e in received(subscription, 10)]
             assert len(got) == 6
+
+
+def test_the_last_words_of_a_sender_that_goes_are_heard():
+    with ExitStack() as stack:
+        sender = stack.enter_context(Sender())
+        endpoint = Endpoint("ptys", "sub", sender.address)
+        with Subscription(endpoint, streams=["det"], limits=Limits()) as subscription:
+            assert sender.wait_for_subscribers(5)
+            assert list(subscription.messages(10)) == []
+            sender.send(ScanEnd("a", "det", "complete"))
+            stack.close()
+            while subscription._monitor.poll(1000):  # the queue was empty before this
+                subscription._watch()
+            assert subscription.disconnects
+            (last,) = subscription.messages(10)
+            assert last.message == ScanEnd("a", "det", "complete", 0)

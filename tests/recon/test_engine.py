@@ -5,9 +5,15 @@ import pytest
 import torch
 
 from ptystream.models.field import Box
-from ptystream.recon.build import object_field, object_learner, probe_field
+from ptystream.recon.build import (
+    object_field,
+    object_learner,
+    probe_field,
+    probe_learner,
+)
 from ptystream.recon.engine import Batch, Engine, Rates
 from ptystream.recon.learners import PixelLearner, at_unit_light, rms
+from ptystream.recon.optics import FusedOptics
 from ptystream.recon.options import (
     EngineOptions,
     ObjectOptions,
@@ -23,14 +29,14 @@ def an_engine(scan: SmallScan, **options) -> Engine:
     recon = ReconOptions(**options)
     made = object_field(recon, CPU)
     made.cover(Box(0, 0, scan.side, scan.side))
-    probe = probe_field(torch.from_numpy(scan.probe)[None], recon, CPU)
-    from ptystream.recon.build import probe_learner
+    first = torch.from_numpy(scan.probe)[None]
+    probe = probe_field(first, recon, CPU)
 
     return Engine(
         object_learner(made, recon),
-        probe_learner(probe, recon),
+        probe_learner(probe, recon, first),
+        FusedOptics(beta=recon.engine.beta),
         size=SIZE,
-        beta=recon.engine.beta,
         damping=recon.engine.damping,
         mask=None,
     )
@@ -130,13 +136,6 @@ def test_momentum_lives_only_where_the_window_was():
     assert (whole[0, 5:13, 5:13] != 1).all()
     whole[0, 5:13, 5:13] = 1
     assert (whole == 1).all()
-
-
-def test_two_slices_are_refused_by_name():
-    scan = SmallScan()
-    engine = an_engine(scan, object=ObjectOptions(slices=2))
-    with pytest.raises(ValueError, match="one slice"):
-        engine.step(a_batch(scan))
 
 
 def test_options_are_frozen_and_plain():

@@ -3,6 +3,7 @@
 import uuid
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from ptystream.ingest.sender import Sender
 from ptystream.sim.experiment import Experiment, build
 from ptystream.sim.settings import preset
 from ptystream.wire.messages import Frame, Message, Samples, ScanEnd, ScanStart
+from tests.system.processes import SERVED
 
 PER_FRAME = 10
 
@@ -56,6 +58,12 @@ class Beam:
             "detector": self.detector.address.replace("tcp", "ptys+sub"),
             "positions": self.encoder.address.replace("tcp", "ptys+sub"),
         }
+
+    def serve_flags(self, folder: Path, *more: str) -> list[str]:
+        """Return what a service is told that shall listen to this."""
+        where = [f"--{name}={url}" for name, url in self.endpoints.items()]
+        quick = "--set=refine.max_s=0.6"
+        return [*where, f"--results={folder}", *SERVED, quick, *more]
 
     def wait(self, readers: int = 1) -> None:
         """Return once so many subscribe to both streams."""

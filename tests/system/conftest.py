@@ -14,7 +14,7 @@ import pytest
 
 from ptystream.publish.client import ControlClient
 from ptystream.publish.files import Result, read_result
-from tests.system.processes import FREE, Child
+from tests.system.processes import FREE, SERVED, Child
 
 SMALL = (
     "--preset=demo",
@@ -29,17 +29,6 @@ SMALL = (
 )
 """144 frames of 32x32 in a second."""
 FRAMES = 144
-SERVED = (
-    "--set=engine.threads=1",
-    "--set=refine.max_s=1.5",
-    "--set=refine.check_s=0.2",
-    "--set=publish.every_s=0.2",
-    "--set=publish.picture=false",
-    f"--set=publish.control={FREE}",
-    f"--set=publish.status={FREE}",
-    f"--set=publish.preview={FREE}",
-    "--set=publish.metrics=127.0.0.1:0",
-)
 
 
 class Serving:

@@ -14,20 +14,35 @@ FREE = "tcp://127.0.0.1:0"
 START_S = 60.0
 """Importing torch takes 2 s on an idle core, and ten times that on a busy one."""
 
+SERVED = (
+    "--set=engine.threads=1",
+    "--set=refine.max_s=1.5",
+    "--set=refine.check_s=0.2",
+    "--set=publish.every_s=0.2",
+    "--set=publish.picture=false",
+    f"--set=publish.control={FREE}",
+    f"--set=publish.status={FREE}",
+    f"--set=publish.preview={FREE}",
+    "--set=publish.metrics=127.0.0.1:0",
+)
+"""A quick service on free ports."""
+
 
 class Child:
     """One command in a session of its own; every failure shows what it said."""
 
-    def __init__(self, folder: Path, *words: str, python: tuple[str, ...] = ()) -> None:
-        self._words = list(words)
-        self._python = python or ("-m", "ptystream")
-        self._stderr = folder / f"{words[0].strip('-')}-{time.monotonic_ns()}.err"
+    def __init__(
+        self, folder: Path, *words: str, python: tuple[str, ...] = ("-m", "ptystream")
+    ) -> None:
+        """Store; ``python`` is what the interpreter is to run."""
+        self._words = [*python, *words]
+        self._stderr = folder / f"{time.monotonic_ns()}.err"
         self._unread = b""
 
     def __enter__(self) -> Self:
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, *self._python, *self._words],
+                [sys.executable, *self._words],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
@@ -47,7 +62,7 @@ class Child:
         """Return its standard error so far, for the message of an assertion."""
         return f"{' '.join(self._words)}\n{self._stderr.read_text()[-4000:]}"
 
-    def line(self, timeout_s: float = START_S) -> dict[str, Any]:
+    def line(self, timeout_s: float = START_S) -> Any:
         """Return the next line of JSON on its standard output."""
         deadline_s = time.monotonic() + timeout_s
         while b"\n" not in self._unread:

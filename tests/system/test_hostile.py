@@ -9,7 +9,7 @@ import pytest
 from ptystream.wire.messages import Samples
 from tests.hostile import CORPUS, Hostile
 from tests.system.beam import Beam
-from tests.system.conftest import FRAMES, SERVED, Serving, is_whole, wait_for
+from tests.system.conftest import FRAMES, Serving, is_whole, wait_for
 from tests.system.processes import Child
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
@@ -25,15 +25,9 @@ def beam() -> Iterator[Beam]:
 def service(beam: Beam, tmp_path_factory) -> Iterator[Serving]:
     """One service for all: whatever came before must not matter."""
     folder = tmp_path_factory.mktemp("hostile")
-    where = [f"--{name}={url}" for name, url in beam.endpoints.items()]
-    flags = (
-        "--set=refine.max_s=0.4",
-        "--set=scan.late_s=0.5",
-        "--set=scan.idle_timeout_s=2",
-    )
-    results = f"--results={folder / 'results'}"
-    with Child(folder, "serve", *where, results, *SERVED, *flags) as child:
-        service = Serving(child, folder / "results")
+    patience = ("--set=scan.late_s=0.5", "--set=scan.idle_timeout_s=2")
+    with Child(folder, "serve", *beam.serve_flags(folder, *patience)) as child:
+        service = Serving(child, folder)
         beam.wait()
         yield service
 

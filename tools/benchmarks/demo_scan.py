@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptystream.config import Config, RefineSettings
-from ptystream.recon.options import EngineOptions
 from ptystream.recon.score import Image, score
 from ptystream.recon.snapshot import Snapshot
 from ptystream.service.offline import Acquired, reconstruct, training_threads

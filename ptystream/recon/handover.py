@@ -1,0 +1,83 @@
+"""From pixels to a network: it is taught the estimate, then takes its place."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ptystream.models.field import Box, Field
+from ptystream.models.multires import MultiRes
+from ptystream.models.pixels import Pixels
+from ptystream.recon.hold import Held
+from ptystream.recon.learners import Learner, NeuralLearner
+from ptystream.recon.optim import Adam
+
+LESSON_PX = 192
+"""A lesson is a square of at most so many pixels, drawn anew each step: its cost and
+memory don't follow the canvas. A U-Net that makes the whole object sees all of it."""
+
+
+class ComplexAdam(Adam):
+    """Adam for parameters that may be complex: real and imaginary part on their own."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        super().__init__(_real(p.detach()) for p in parameters)
+        self._own = parameters
+
+    @torch.no_grad()
+    def update(self, rate: float, finite: Bool[Tensor, ""]) -> None:
+        """Take one step; nothing changes where ``finite`` is false."""
+        for own, seen in zip(self._own, self.parameters, strict=True):
+            seen.grad = None if own.grad is None else _real(own.grad)
+            own.grad = None
+        super().update(rate, finite)
+
+
+class ComplexLearner(NeuralLearner):
+    """A learner of networks whose weights may be complex."""
+
+    def __init__(self, field: Field, *, net_rate: float, grid_rate: float) -> None:
+        super().__init__(field, net_rate=net_rate, grid_rate=grid_rate)
+        self._adam = ComplexAdam(list(field.parameters()))
+
+
+class Pupil:
+    """A network that learns what the pixels hold, which may still change."""
+
+    def __init__(self, network: Held, teacher: Learner, *, seed: int = 0) -> None:
+        self._network, self._teacher = network, teacher
+        self._rng = np.random.default_rng(seed)
+
+    def lesson(self, pixels: Pixels, box: Box) -> Float[Tensor, ""]:
+        """Come nearer to the pixels on the box, or a part of it; return the error.
+
+        A U-Net is given them as its input: it becomes an auto-encoder of them.
+        """
+        with torch.no_grad():
+            self._network.see(box, pixels.window(box))
+            part = box if self._network.whole else self._part(box)
+            target = pixels.window(part)
+        self._network.cover(part)
+        wrong = self._teacher.window(part) - target
+        trust = torch.ones_like(wrong[0].real)
+        finite = torch.isfinite(wrong.real).all() & torch.isfinite(wrong.imag).all()
+        self._teacher.learn(wrong, trust, 1.0, finite)
+        return wrong.abs().square().mean()
+
+    def graduate(self) -> Held:
+        """Return the network, its optimiser's memory gone: errors are of a new kind."""
+        if isinstance(self._network.inner, MultiRes):
+            self._network.inner.forget_updates()
+        return self._network
+
+    def _part(self, box: Box) -> Box:
+        """Draw a part of the box."""
+        h, w = min(box.h, LESSON_PX), min(box.w, LESSON_PX)
+        y = box.y + int(self._rng.integers(box.h - h + 1))
+        x = box.x + int(self._rng.integers(box.w - w + 1))
+        return Box(y, x, h, w)
+
+
+def _real(values: Tensor) -> Tensor:
+    """Return a view of pairs, if complex."""
+    return torch.view_as_real(values) if values.is_complex() else values

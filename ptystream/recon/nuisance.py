@@ -1,0 +1,134 @@
+"""What is learned of each exposure beside object and probe: its place, its light."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import Parameter
+
+from ptystream.physics.positions import Positions
+from ptystream.recon.optim import BETA_MEAN, BETA_SQUARE, FLOOR, Adam
+from ptystream.recon.options import NuisanceOptions
+
+GAUGE = 10
+"""Steps between two times that the gauge is fixed; it drifts by little in each."""
+
+
+class RowAdam:
+    """Adam on the rows of one batch: those of other exposures stand still."""
+
+    def __init__(self, values: Parameter) -> None:
+        self.values = values
+        self.mean = torch.zeros_like(values)
+        self.square = torch.zeros_like(values)
+        self.age = values.new_zeros(len(values))
+
+    @torch.no_grad()
+    def update(
+        self, rows: Int[Tensor, " b"], rate: float, finite: Bool[Tensor, ""]
+    ) -> None:
+        """Take one step with these rows; nothing changes where ``finite`` is false."""
+        if self.values.grad is None:
+            return
+        gradient = torch.where(finite, self.values.grad[rows], 0)
+        self.values.grad = None
+        self.age[rows] += finite
+        mean, square = self.mean[rows], self.square[rows]
+        mean.lerp_(gradient, (1 - BETA_MEAN) * finite)
+        square.lerp_(gradient.square(), (1 - BETA_SQUARE) * finite)
+        self.mean[rows], self.square[rows] = mean, square
+        age = self.age[rows].clamp_min(1).reshape(-1, *[1] * (gradient.ndim - 1))
+        scale = (square / (1 - BETA_SQUARE**age)).sqrt_().add_(FLOOR)
+        step = mean / (1 - BETA_MEAN**age) / scale
+        self.values[rows] -= rate * step * finite
+
+    @torch.no_grad()
+    def forget(self, row: int) -> None:
+        """Begin anew with one row."""
+        for part in (self.values, self.mean, self.square, self.age):
+            part[row] = 0
+
+
+class Nuisance:
+    """Corrections to the exposures of a store, by slot.
+
+    ``learn`` is for frames that object and probe learn from as well; held-out ones are
+    only ``fit``, so that a wrong place is not taken for a wrong object. The gauge: the frames' own moves have no mean and nothing
+    affine in them, and brightness has a mean of 1.
+    """
+
+    def __init__(
+        self, options: NuisanceOptions, frames: int, device: torch.device
+    ) -> None:
+        self.options = options
+        self.positions = Positions(frames).to(device)
+        self.log_brightness = Parameter(torch.zeros(frames, device=device))
+        self._lever_px = torch.zeros(frames, 2, device=device)
+        self._used = torch.zeros(frames, dtype=torch.bool, device=device)
+        self._first_px: np.ndarray | None = None
+        self._middle_px = torch.zeros(2, device=device)
+        self._extent_px = torch.ones((), device=device)
+        self._offsets = RowAdam(self.positions.offset_px)
+        self._lights = RowAdam(self.log_brightness)
+        self._affine = Adam([self.positions.affine])
+        self._steps = 0
+
+    def place(self, slot: int, position_px: np.ndarray, *, trained: bool) -> None:
+        """Note where the exposure in a slot was taken, forgetting the slot's last."""
+        if self._first_px is None:
+            self._first_px = position_px.copy()
+        self._lever_px[slot] = torch.from_numpy(position_px - self._first_px)
+        self._used[slot] = trained
+        self._offsets.forget(slot)
+        self._lights.forget(slot)
+
+    def moves(self, frame: Int[Tensor, " b"]) -> Float[Tensor, "b 2"]:
+        """Return how far each exposure is from its given place, in object pixels."""
+        lever = self._lever_px[frame] - self._middle_px
+        bound = self.options.position_bound_px
+        return (self.positions(frame, lever) - lever).clamp(-bound, bound)
+
+    def brightness(self, frame: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Return the light of each exposure over that of the mean."""
+        return self.log_brightness[frame].exp()
+
+    def learn(
+        self, frame: Int[Tensor, " b"], fade: float, finite: Bool[Tensor, ""]
+    ) -> None:
+        """Take a step with what the options let learn; the rest is dropped."""
+        self._steps += 1
+        if self._awake and self.options.positions in ("affine", "both"):
+            rate = self.options.position_rate_px * fade / float(self._extent_px)
+            self._affine.update(rate, finite)
+        self.fit(frame, fade, finite)
+        if self._steps % GAUGE == 1:
+            self._fix_gauge()
+
+    def fit(
+        self, frame: Int[Tensor, " b"], fade: float, finite: Bool[Tensor, ""]
+    ) -> None:
+        """Take a step with the frames' own places and brightness alone."""
+        o = self.options
+        if self._awake and o.positions in ("frames", "both"):
+            self._offsets.update(frame, o.position_rate_px * fade, finite)
+        if self._awake and o.intensity:
+            self._lights.update(frame, o.intensity_rate * fade, finite)
+        for part in (*self.positions.parameters(), self.log_brightness):
+            part.grad = None
+
+    @property
+    def _awake(self) -> bool:
+        """Whether it is time."""
+        return self._steps > self.options.after_steps
+
+    @torch.no_grad()
+    def _fix_gauge(self) -> None:
+        """Take out what only moves or scales the object."""
+        used = self._used.nonzero()[:, 0]
+        lever = self._lever_px[used]
+        self._middle_px = lever.mean(0)
+        lever = lever - self._middle_px
+        self._extent_px = lever.abs().max().clamp_min(1)
+        if self.options.positions in ("frames", "both"):
+            self.positions.fix_gauge(used, lever)
+        self.log_brightness[used] -= self.log_brightness[used].mean()

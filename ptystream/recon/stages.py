@@ -1,0 +1,110 @@
+"""The stages of a reconstruction: identical slices, pixels, networks taught by them."""
+
+import torch
+from jaxtyping import Complex
+from torch import Tensor
+
+from ptystream.models.field import Box, Field
+from ptystream.models.pixels import Pixels
+from ptystream.physics.constraints import orthogonalise
+from ptystream.recon.build import (
+    object_field,
+    object_hold,
+    object_learner,
+    object_pixels,
+    object_pupil,
+    probe_field,
+    probe_learner,
+    probe_pixels,
+    probe_pupil,
+    warmup_steps,
+)
+from ptystream.recon.engine import Engine
+from ptystream.recon.handover import Pupil
+from ptystream.recon.learners import at_unit_light
+from ptystream.recon.options import ReconOptions
+
+
+class Stages:
+    """Object and probe as they are now, and what becomes of them after which step.
+
+    ``objects`` and ``probes`` are their learners. Networks that wait for their turn
+    learn the pixels in the last steps before it.
+    """
+
+    def __init__(
+        self,
+        options: ReconOptions,
+        first: Complex[Tensor, "m k k"],
+        device: torch.device,
+    ) -> None:
+        self._options = options
+        self._first = at_unit_light(first.to(device, torch.complex64))
+        self._frame = Box(0, 0, *first.shape[-2:])
+        self._hold = object_hold(options)
+        self._warmup = warmup_steps(options)
+        self._object_pupil: Pupil | None = None
+        self._probe_pupil: Pupil | None = None
+        if self._warmup and options.object.field != "pixels":
+            self._object_pupil = object_pupil(options, device, self._hold)
+            self.object: Field = object_pixels(options, device)
+        else:
+            self.object = object_field(options, device, self._hold)
+        if self._warmup and options.probe.field != "pixels":
+            self._probe_pupil = probe_pupil(self._first, options)
+            self.probe: Field = probe_pixels(self._first)
+        else:
+            self.probe = probe_field(self._first, options, device)
+        self.objects = object_learner(self.object, options, self._hold)
+        self.probes = probe_learner(self.probe, options, self._first)
+
+    @property
+    def network(self) -> bool:
+        """Whether the object is a network by now."""
+        return not isinstance(self.object, Pixels)
+
+    def advance(self, engine: Engine, box: Box) -> bool:
+        """Do what is due after a step; True if a network took over.
+
+        ``box`` is what the object has been lit on.
+        """
+        step, options = engine.steps, self._options
+        if step >= options.object.identical_steps:
+            self._hold.identical = False
+        every = options.probe.orthogonal_steps
+        if every and step % every == 0 and isinstance(self.probe, Pixels):
+            self.probe.write(self._frame, orthogonalise(self._probe_now()))
+        if self._object_pupil is None and self._probe_pupil is None:
+            return False
+        self._teach(step, box)
+        if step < self._warmup:
+            return False
+        self._hand_over(engine, box)
+        return True
+
+    @torch.no_grad()
+    def _probe_now(self) -> Complex[Tensor, "m k k"]:
+        """Return the probe's modes."""
+        return self.probe.window(self._frame)
+
+    def _teach(self, step: int, box: Box) -> None:
+        """Give the lessons of this step."""
+        left, o = self._warmup - step, self._options
+        pixels, pupil = self.object, self._object_pupil
+        if pupil and isinstance(pixels, Pixels) and left < o.object.pretrain_steps:
+            pupil.lesson(pixels, box)
+        pixels, pupil = self.probe, self._probe_pupil
+        if pupil and isinstance(pixels, Pixels) and left < o.probe.pretrain_steps:
+            pupil.lesson(pixels, self._frame)
+
+    def _hand_over(self, engine: Engine, box: Box) -> None:
+        """Put the networks in the pixels' place."""
+        if self._object_pupil is not None:
+            self.object = self._object_pupil.graduate()
+            self.object.cover(box)
+            self.objects = object_learner(self.object, self._options, self._hold)
+        if self._probe_pupil is not None:
+            self.probe = self._probe_pupil.graduate()
+            self.probes = probe_learner(self.probe, self._options, self._first)
+        self._object_pupil = self._probe_pupil = None
+        engine.objects, engine.probe = self.objects, self.probes
