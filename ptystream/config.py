@@ -103,7 +103,7 @@ class RefineSettings(Settings):
     """Look at the held-out quality so often."""
     patience_s: Seconds = 2.0
     """Slow down, and at last stop, when quality has not improved for so long."""
-    gain: Annotated[float, Gt(0)] = 0.01
+    gain: Annotated[float, Gt(0)] = 0.001
     """The smallest share of the held-out error that counts as an improvement."""
 
 

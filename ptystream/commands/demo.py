@@ -30,7 +30,9 @@ PLAIN_S = 3.0
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     """Add what ``demo`` takes."""
     parser.add_argument("--preset", default="demo", help="the simulated scan")
-    parser.add_argument("--field", help="the object's field: pixels, multires, siren")
+    parser.add_argument(
+        "--field", help="the object's field: pixels, multires, siren, unet"
+    )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="kept here"
     )

@@ -24,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     """Add what ``reconstruct`` takes."""
     parser.add_argument("file", type=Path, help="a CXI file or a tape")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--field", help="the object's field: pixels, multires, siren")
-    parser.add_argument("--probe", help="the probe's field: pixels, hashgrid")
+    parser.add_argument(
+        "--field", help="the object's field: pixels, multires, siren, unet"
+    )
+    parser.add_argument("--probe", help="the probe's field: pixels, hashgrid, unet")
     parser.add_argument("--seconds", type=float, help="at most so long (default: 30)")
     parser.add_argument("--scan", metavar="UID", help="which scan of a tape")
     parser.add_argument(

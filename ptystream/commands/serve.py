@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
         "--detector", metavar="URL", help="such as ptys+sub://HOST:PORT"
     )
     parser.add_argument("--positions", metavar="URL", help="the encoders' stream")
-    parser.add_argument("--field", help="the object's field: pixels, multires, siren")
+    parser.add_argument(
+        "--field", help="the object's field: pixels, multires, siren, unet"
+    )
     parser.add_argument("--results", metavar="DIR", help="where results are kept")
     parser.add_argument(
         "--scans", type=int, metavar="N", help="end after N scans (default: serve on)"

@@ -13,7 +13,7 @@ from ptystream.models.siren import Siren
 from ptystream.models.unet import UNetField
 from ptystream.physics.forward import Background, Detector, near_field
 from ptystream.physics.propagate import angular_spectrum, far_field, fresnel
-from ptystream.recon.handover import ComplexLearner, Pupil
+from ptystream.recon.handover import Pupil
 from ptystream.recon.hold import Held, ObjectHold, probe_hold
 from ptystream.recon.learners import (
     Learner,
@@ -121,7 +121,7 @@ def object_learner(
             constraint=None if hold.idle else hold,
         )
     if options.object.field == "unet":
-        return ComplexLearner(field, net_rate=e.unet_rate, grid_rate=e.grid_rate)
+        return NeuralLearner(field, net_rate=e.unet_rate, grid_rate=e.grid_rate)
     rate = e.siren_rate if options.object.field == "siren" else e.net_rate
     return NeuralLearner(field, net_rate=rate, grid_rate=e.grid_rate)
 
@@ -167,16 +167,15 @@ def object_pupil(
     seed = options.engine.seed
     if options.object.field == "unet":
         rate = PRETRAIN_RATE["unet"]
-        return Pupil(network, ComplexLearner(network, net_rate=rate, grid_rate=0.0))
+        return Pupil(network, NeuralLearner(network, net_rate=rate, grid_rate=0.0))
     return Pupil(network, object_learner(network, options), seed=seed)
 
 
 def probe_pupil(first: Complex[Tensor, "m k k"], options: ReconOptions) -> Pupil:
     """Return the probe's network, to be taught; ``first`` is at unit light."""
     network = _probe_network(first, options)
-    field = options.probe.field
-    kind = ComplexLearner if field == "unet" else NeuralLearner
-    return Pupil(network, kind(network, net_rate=PRETRAIN_RATE[field], grid_rate=0.0))
+    rate = PRETRAIN_RATE[options.probe.field]
+    return Pupil(network, NeuralLearner(network, net_rate=rate, grid_rate=0.0))
 
 
 def _probe_network(first: Complex[Tensor, "m k k"], options: ReconOptions) -> Held:
@@ -211,9 +210,8 @@ def probe_learner(
             momentum=e.momentum,
             constraint=probe_hold(_peak(first, options), orthogonal=False),
         )
-    if options.probe.field == "unet":
-        return ComplexLearner(field, net_rate=0.1 * e.unet_rate, grid_rate=e.grid_rate)
-    return NeuralLearner(field, net_rate=0.1 * e.net_rate, grid_rate=e.grid_rate)
+    rate = e.unet_rate if options.probe.field == "unet" else e.net_rate
+    return NeuralLearner(field, net_rate=0.1 * rate, grid_rate=e.grid_rate)
 
 
 def _orthogonal(options: ReconOptions) -> bool:

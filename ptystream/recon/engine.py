@@ -106,14 +106,6 @@ class Engine:
         self._refused = refused if self._refused is None else self._refused + refused
         return StepStats(loss, got.loss, len(batch.corners_px))
 
-    def fit(self, batch: Batch, fade: float) -> None:
-        """Fit what is the exposures' own, such as their places; the rest stays."""
-        box, shots = self.place(batch)
-        with torch.no_grad():
-            window = self.objects.field.window(box)
-            probe = self.probe.field.window(self._frame)
-        self.optics.fit(window, probe, shots, fade)
-
     def place(self, batch: Batch) -> tuple[Box, Shots]:
         """Return the window that holds a batch, and the batch within it."""
         corners = np.array(batch.corners_px)

@@ -2,43 +2,18 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from ptystream.models.field import Box, Field
+from ptystream.models.field import Box
 from ptystream.models.multires import MultiRes
 from ptystream.models.pixels import Pixels
 from ptystream.recon.hold import Held
-from ptystream.recon.learners import Learner, NeuralLearner
-from ptystream.recon.optim import Adam
+from ptystream.recon.learners import Learner
 
 LESSON_PX = 192
 """A lesson is a square of at most so many pixels, drawn anew each step: its cost and
 memory don't follow the canvas. A U-Net that makes the whole object sees all of it."""
-
-
-class ComplexAdam(Adam):
-    """Adam for parameters that may be complex: real and imaginary part on their own."""
-
-    def __init__(self, parameters: list[Tensor]) -> None:
-        super().__init__(_real(p.detach()) for p in parameters)
-        self._own = parameters
-
-    @torch.no_grad()
-    def update(self, rate: float, finite: Bool[Tensor, ""]) -> None:
-        """Take one step; nothing changes where ``finite`` is false."""
-        for own, seen in zip(self._own, self.parameters, strict=True):
-            seen.grad = None if own.grad is None else _real(own.grad)
-            own.grad = None
-        super().update(rate, finite)
-
-
-class ComplexLearner(NeuralLearner):
-    """A learner of networks whose weights may be complex."""
-
-    def __init__(self, field: Field, *, net_rate: float, grid_rate: float) -> None:
-        super().__init__(field, net_rate=net_rate, grid_rate=grid_rate)
-        self._adam = ComplexAdam(list(field.parameters()))
 
 
 class Pupil:
@@ -76,8 +51,3 @@ class Pupil:
         y = box.y + int(self._rng.integers(box.h - h + 1))
         x = box.x + int(self._rng.integers(box.w - w + 1))
         return Box(y, x, h, w)
-
-
-def _real(values: Tensor) -> Tensor:
-    """Return a view of pairs, if complex."""
-    return torch.view_as_real(values) if values.is_complex() else values

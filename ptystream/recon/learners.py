@@ -119,25 +119,6 @@ class NeuralLearner:
         self._adam.update(self._net_rate * fade, finite)
 
 
-class UnitLight:
-    """A probe's field, scaled to a mean square of 1 a pixel: the engine's gauge."""
-
-    def __init__(self, field: Field) -> None:
-        self.inner = field
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Yield what is learned."""
-        return self.inner.parameters()
-
-    def window(self, box: Box) -> Complex[Tensor, "s h w"]:
-        """Return the modes on the box, scaled together."""
-        return at_unit_light(self.inner.window(box))
-
-    def cover(self, box: Box) -> bool:
-        """Make room for the box."""
-        return self.inner.cover(box)
-
-
 def at_unit_light(probe: Complex[Tensor, "m k k"]) -> Complex[Tensor, "m k k"]:
     """Return the probe with a mean square of 1 a pixel, all modes together."""
     return probe * rms(probe).reciprocal()

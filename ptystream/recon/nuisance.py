@@ -53,8 +53,9 @@ class Nuisance:
     """Corrections to the exposures of a store, by slot.
 
     ``learn`` is for frames that object and probe learn from as well; held-out ones are
-    only ``fit``, so that a wrong place is not taken for a wrong object. The gauge: the frames' own moves have no mean and nothing
-    affine in them, and brightness has a mean of 1.
+    only ``fit``, so that a wrong place is not taken for a wrong object. The gauge: the
+    moves of the frames learned from have no mean and nothing affine in them, and their
+    brightness has a mean of 1.
     """
 
     def __init__(

@@ -34,12 +34,15 @@ def update_tile(tile: Tile, rate: float, finite: Bool[Tensor, ""]) -> None:
 
 
 class Adam:
-    """Adam over a network's parameters, with a step that the device can refuse."""
+    """Adam over a network's parameters, with a step that the device can refuse.
+
+    The real and imaginary part of a complex parameter are two parameters.
+    """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters = list(parameters)
-        self.mean = [torch.zeros_like(p) for p in self.parameters]
-        self.square = [torch.zeros_like(p) for p in self.parameters]
+        self.mean = [torch.zeros_like(_real(p.detach())) for p in self.parameters]
+        self.square = [torch.zeros_like(mean) for mean in self.mean]
         self.steps = 0
 
     @torch.no_grad()
@@ -53,9 +56,14 @@ class Adam:
         ):
             if p.grad is None:
                 continue
-            gradient = torch.where(finite, p.grad, 0)
+            gradient = torch.where(finite, _real(p.grad), 0)
             mean.lerp_(gradient, (1 - BETA_MEAN) * finite)
             square.lerp_(gradient.square(), (1 - BETA_SQUARE) * finite)
             step = mean / (square / fade_square).sqrt_().add_(FLOOR)
-            p.sub_(step.mul_(finite), alpha=rate / fade_mean)
+            _real(p).sub_(step.mul_(finite), alpha=rate / fade_mean)
             p.grad = None
+
+
+def _real(values: Tensor) -> Tensor:
+    """Return a view of pairs, if complex."""
+    return torch.view_as_real(values) if values.is_complex() else values

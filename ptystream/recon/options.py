@@ -138,6 +138,8 @@ class EngineOptions:
 class PhysicsOptions:
     """From object and probe to the patterns, and what is minimised.
 
+    Paper A is PtyINR, paper B the deep generative priors.
+
     The default (one slice, far field, no motion, smooth-L1, no background) has a
     hand-written gradient; all else takes automatic ones, several times slower.
     """
@@ -187,8 +189,9 @@ class PhysicsOptions:
 
 @dataclass(frozen=True, slots=True)
 class NuisanceOptions:
-    """What else the patterns depend on, frame by frame. Held-out frames are only
-    fitted: object, probe and affine never see them.
+    """What else the patterns depend on, frame by frame.
+
+    What is a held-out frame's own is fitted; object, probe and affine never see it.
     """
 
     __pydantic_config__ = CLOSED

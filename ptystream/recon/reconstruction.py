@@ -15,6 +15,7 @@ from ptystream.physics.constraints import orthogonalise
 from ptystream.recon.build import nuisance, optics, pick_device, prior, reach
 from ptystream.recon.engine import Batch, Engine, Rates, StepStats, reached
 from ptystream.recon.hold import still
+from ptystream.recon.optics import Shots
 from ptystream.recon.options import ReconOptions
 from ptystream.recon.quality import Misfit, misfit
 from ptystream.recon.setting import Setting
@@ -283,7 +284,8 @@ class Reconstruction:
         away = np.abs(place - centre).max(1)
         near = held[np.argsort(away)[:16]]
         near = near[np.sort(away)[:16] <= self.setting.size]
-        self.engine.fit(self._batch(near), fade)
+        window, probe, shots = self._shown(near)
+        self.engine.optics.fit(window, probe, shots, fade)
 
     def _new_sampler(self) -> Sampler:
         """Return a sampler whose batches suit the object's field."""
@@ -323,18 +325,21 @@ class Reconstruction:
             total = part if total is None else total.plus(part)
         return total
 
-    @torch.no_grad()
     def _misfit_of(self, slots: np.ndarray) -> Misfit:
         """Return the misfit of one batch."""
-        batch = self._batch(slots)
-        box, shots = self.engine.place(batch)
-        with still(self.object, self.probe):
-            probe, window = self.probe.window(self._frame), self.object.window(box)
+        window, probe, shots = self._shown(slots)
         see = self.engine.optics.predict
         return misfit(
             see(window, probe, shots),
             see(torch.ones_like(window), probe, shots),
-            batch.amplitude,
+            shots.patterns.amplitude,
             photons=self._photons,
             mask=shots.patterns.mask,
         )
+
+    @torch.no_grad()
+    def _shown(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Shots]:
+        """Return what exposures see: object window and probe; and the exposures."""
+        box, shots = self.engine.place(self._batch(slots))
+        with still(self.object, self.probe):
+            return self.object.window(box), self.probe.window(self._frame), shots

@@ -146,7 +146,8 @@ class Intake:
         self._stopping.set()
         self._thread.join(10.0)
         self._positions.__exit__(None, None, None)
-        self._receiver.close()
+        if not self._restarting:  # one that could not be started again is closed
+            self._receiver.close()
 
     def halt(self) -> None:
         """Take nothing more in; the open scan is closed as it stands."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ptystream.recon.nuisance import Nuisance
-from ptystream.recon.options import NuisanceOptions, ProbeOptions
+from ptystream.recon.options import NuisanceOptions, PhysicsOptions, ProbeOptions
 from tests.recon.general_scan import PIXEL_M, GeneralScan, run
 
 KNOWN = ProbeOptions(known=True)
@@ -29,8 +29,11 @@ def test_positions_of_frames_are_found():
     off = 0.7 * np.random.default_rng(0).normal(size=(64, 2))
     scan = GeneralScan(lines=8, off_px=off)
     options = NuisanceOptions(positions="frames", after_steps=30)
+    plain = run(scan.reconstruction(probe=KNOWN), 150).measure().held_out_nll
     recon = run(scan.reconstruction(probe=KNOWN, nuisance=options), 400)
     moved, trained = found(recon)
+    assert rms((moved - off)[~trained]) < 0.6 * rms(off[~trained])
+    assert recon.measure().held_out_nll < 0.4 * plain
     assert rms((moved - off)[trained]) < 0.4 * rms(off[trained])
     assert np.abs(moved[trained].mean(0)).max() < 0.1  # the gauge: no common move
 
@@ -48,6 +51,26 @@ def test_an_affine_of_the_whole_scan_is_found_and_moves_held_out_frames_too():
     assert not recon.nuisance.positions.offset_px.any()
 
 
+def test_held_out_frames_teach_the_affine_and_the_background_nothing():
+    options = NuisanceOptions(positions="both", intensity=True, after_steps=0)
+    physics = PhysicsOptions(background=True)
+    recon = SCAN.reconstruction(nuisance=options, physics=physics)
+    for _ in range(3):
+        recon.step()
+    learned = recon.nuisance.positions.affine, recon.engine.optics.background.root
+    before = [x.detach().clone() for x in learned]
+    window = recon.object.canvas.values.clone()
+    held = torch.from_numpy(recon.store.held_out[:64].nonzero()[0])
+    places = recon.nuisance.moves(held).detach()
+    for _ in range(3):
+        recon._fit_held_out(1.0)
+    assert (recon.nuisance.moves(held).detach() != places).any()
+    for now, then in zip(learned, before, strict=True):
+        torch.testing.assert_close(now.detach(), then, rtol=0, atol=0)
+        assert now.grad is None
+    torch.testing.assert_close(recon.object.canvas.values, window, rtol=0, atol=0)
+
+
 def test_brightness_is_found_and_its_mean_stays():
     light = np.exp(0.2 * np.random.default_rng(1).normal(size=64))
     scan = GeneralScan(lines=8, brightness=light)
@@ -59,7 +82,7 @@ def test_brightness_is_found_and_its_mean_stays():
     trained = ~recon.store.held_out[:64]
     assert np.corrcoef(made[trained], np.log(light)[trained])[0, 1] > 0.8
     assert abs(made[trained].mean()) < 2e-3
-    assert not made[~trained].any()
+    assert np.corrcoef(made[~trained], np.log(light)[~trained])[0, 1] > 0.5
 
 
 @pytest.mark.parametrize("wait", [0, 20])
