@@ -1,13 +1,12 @@
 """How a field learns from the gradient of its window."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
-from torch.nn import Parameter
 
 from ptystream.models.field import Box, Field
 from ptystream.models.pixels import Pixels
