@@ -68,15 +68,15 @@ class Metrics:
         info = Info("ptystream_build", "What is running.", registry=registry)
         info.info({"version": __version__, **(build or {})})
 
-    def observe_frames(self, scan: str, frames: FrameCounts) -> None:
-        """Record the scan's frames so far; counts start again with a new scan uid."""
-        self._received.advance(frames.received, scan)
-        self._paired.advance(frames.paired, scan)
+    def observe_frames(self, run: str, frames: FrameCounts) -> None:
+        """Record the run's frames so far; counts start again with a new run's uid."""
+        self._received.advance(frames.received, run)
+        self._paired.advance(frames.paired, run)
         lost = dict.fromkeys(self._lost, 0)
         for reason, count in frames.lost.items():
             lost[reason if reason in lost else OTHER] += count
         for reason, count in lost.items():
-            self._lost[reason].advance(count, scan)
+            self._lost[reason].advance(count, run)
 
     def observe_buffers(self, ring_fill: float, store_fill: float) -> None:
         """Record how full (0 to 1) the shared-memory ring and the frame store are."""
