@@ -68,14 +68,20 @@ class GeometrySettings(Settings):
 class FirstProbeSettings(Settings):
     """Where the probe starts."""
 
-    source: Literal["auto", "stream", "file", "pattern"] = "auto"
-    """``stream``: the optics in the scan's metadata, or the input file's illumination;
-    ``file``: another result's or CXI file's; ``pattern``: the mean pattern;
+    source: Literal["auto", "file", "optics", "stream", "pattern", "random"] = "auto"
+    """``file``: another result's or CXI file's; ``optics``: those given here;
+    ``stream``: the optics in the scan's metadata, or the input file's illumination;
+    ``pattern``: the mean pattern; ``random``: as PtyINR begins, uniform in [0, 1];
     ``auto``: the first of these that there is."""
     file: str | None = None
     """A result or CXI file that holds a probe."""
     defocus_m: float | None = None
-    """Replaces the defocus of the stream's optics, in metres."""
+    """Replaces the defocus of the optics, in metres."""
+    optics: dict[str, Any] | None = None
+    """``{kind = "zone_plate", diameter_m, outer_zone_m, stop_m, defocus_m}``, or
+    ``{kind = "laue_lenses", aperture_rad = [y, x], defocus_m = [y, x]}``, or
+    ``{kind = "electron_aperture", semi_angle_rad, defocus_m, aberrations}``, the last
+    rows of n, m, C_nm in metres and its angle in radians."""
 
 
 class ScanSettings(Settings):

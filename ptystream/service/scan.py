@@ -17,13 +17,18 @@ from torch import Tensor
 from ptystream import __version__
 from ptystream.config import Config
 from ptystream.errors import ConfigError
-from ptystream.physics.probes import ProbeGrid
+from ptystream.physics.probes import ProbeGrid, random
 from ptystream.publish.sink import RunEnd, RunInfo
 from ptystream.recon.reconstruction import FIRST, Reconstruction
 from ptystream.recon.refine import Refiner
 from ptystream.recon.setting import Setting
 from ptystream.recon.snapshot import Snapshot
-from ptystream.recon.start import from_mean_pattern, from_optics, with_as_many_modes
+from ptystream.recon.start import (
+    OPTICS,
+    from_mean_pattern,
+    from_optics,
+    with_as_many_modes,
+)
 from ptystream.service.reach import Reach
 from ptystream.wire.messages import PLANCK_EV_M, Exposure, Geometry, ScanStart
 
@@ -198,12 +203,15 @@ class ScanRun:
 
     def _first_probe(self, first: list[Exposure]) -> Tensor:
         """Return the first guess of the probe, from where the settings say."""
+        told = self.config.first_probe
         sources = {
-            "stream": self._probe_of_stream,
             "file": lambda: self._given(self.extras.given_probe),
+            "optics": lambda: self._modelled(told.optics) if told.optics else None,
+            "stream": self._probe_of_stream,
             "pattern": lambda: self._probe_of_patterns(
                 np.stack([e.frame.counts for e in first])
             ),
+            "random": lambda: random(self.shape, self.config.engine.seed),
         }
         wanted = self.config.first_probe.source
         for name in sources if self._any_source else (wanted,):
@@ -223,8 +231,12 @@ class ScanRun:
         optics = self.start.meta.get("optics")
         if self.extras.probe is not None or not isinstance(optics, Mapping):
             return self._given(self.extras.probe)
-        if self._any_source and optics.get("kind") != "zone_plate":
+        if self._any_source and optics.get("kind") not in OPTICS:
             return None
+        return self._modelled(optics)
+
+    def _modelled(self, optics: Mapping[str, Any]) -> Tensor:
+        """Return the probe that optics make."""
         grid = ProbeGrid(self.shape, self._pixel_m(), self.geometry.wavelength_m)
         return from_optics(optics, grid, defocus_m=self.config.first_probe.defocus_m)
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from ptystream.errors import ConfigError
-from ptystream.physics.probes import ProbeGrid, zone_plate
+from ptystream.physics.probes import (
+    Aberration,
+    ProbeGrid,
+    electron_aperture,
+    laue_lenses,
+    zone_plate,
+)
 from ptystream.recon.start import from_mean_pattern, from_optics, with_as_many_modes
 
 GRID = ProbeGrid((64, 64), (2.6e-8, 2.6e-8), 1.24e-10)
@@ -36,6 +42,33 @@ def test_optics_give_their_probe_and_settings_replace_the_defocus():
 def test_wrong_optics_are_named(change, named):
     with pytest.raises(ConfigError, match=named):
         from_optics({**OPTICS, **change}, GRID)
+
+
+def test_laue_lenses_have_an_opening_and_a_defocus_each():
+    told = {
+        "kind": "laue_lenses",
+        "aperture_rad": [1e-3, 8e-4],
+        "defocus_m": [1e-5, 2e-5],
+    }
+    made = laue_lenses(GRID, aperture=(1e-3, 8e-4), defocus_m=(1e-5, 2e-5))
+    torch.testing.assert_close(from_optics(told, GRID), made)
+
+
+def test_an_electron_aperture_has_its_aberrations():
+    grid = ProbeGrid((64, 64), (2e-11, 2e-11), 4.2e-12)
+    told = {
+        "kind": "electron_aperture",
+        "semi_angle_rad": 0.0249,
+        "defocus_m": 5e-9,
+        "aberrations": [[1, 2, 3e-9, 0.4], [3, 0, 1e-6]],
+    }
+    made = electron_aperture(
+        grid,
+        semi_angle_rad=0.0249,
+        defocus_m=5e-9,
+        aberrations=[Aberration(1, 2, 3e-9, 0.4), Aberration(3, 0, 1e-6)],
+    )
+    torch.testing.assert_close(from_optics(told, grid), made)
 
 
 def test_missing_optics_are_named():

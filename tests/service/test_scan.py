@@ -237,15 +237,19 @@ def alike(a: np.ndarray, b: np.ndarray) -> float:
     return float(abs(np.vdot(a, b)) / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def test_the_first_probe_is_the_first_of_stream_file_and_pattern():
+def test_the_first_probe_is_what_the_user_gave_then_the_streams_then_the_patterns():
     given = np.ones((1, SIZE, SIZE), np.complex64)
     own = true_probe()
     both = Extras(probe=own, given_probe=given)
-    assert alike(first_probe(run_of(extras=both)), own) > 0.999
-    only = Extras(given_probe=given)
-    assert alike(first_probe(run_of(extras=only)), given) > 0.999
-    by_optics = first_probe(run_of(meta={"optics": OPTICS}, extras=only))
+    assert alike(first_probe(run_of(extras=both)), given) > 0.999
+    streams = Extras(probe=own)
+    assert alike(first_probe(run_of(extras=streams)), own) > 0.999
+    meta = {"optics": OPTICS}
+    by_optics = first_probe(run_of(meta=meta))
     assert alike(by_optics, given) < 0.9
+    told = "first_probe.optics={kind='zone_plate',diameter_m=1e-4,outer_zone_m=9e-8}"
+    by_user = first_probe(run_of(told, meta=meta))
+    assert alike(by_user, by_optics) < 0.99
     by_pattern = first_probe(run_of())
     assert alike(by_pattern, by_optics) < 0.95
 
@@ -261,11 +265,13 @@ def test_the_source_can_be_chosen():
     assert alike(found["stream"], true_probe()) > 0.999
     assert alike(found["file"], given) > 0.999
     assert alike(found["pattern"], found["stream"]) < 0.999
+    chance = first_probe(run_of("first_probe.source=random", extras=extras))
+    assert alike(chance, found["pattern"]) < 0.9
     focus = first_probe(run_of("first_probe.defocus_m=0", meta=meta))
     assert alike(focus, first_probe(run_of(meta=meta))) < 0.98
 
 
-@pytest.mark.parametrize("source", ["stream", "file"])
+@pytest.mark.parametrize("source", ["stream", "file", "optics"])
 def test_a_source_that_is_not_there_is_refused(source):
     run = run_of(f"first_probe.source={source}")
     with pytest.raises(ConfigError, match=f"'{source}': scan scan-1 has none"):
