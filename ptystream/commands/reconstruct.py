@@ -4,6 +4,7 @@ import argparse
 import sys
 import uuid
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ptystream.commands.common import (
@@ -16,8 +17,12 @@ from ptystream.publish.files import result_of, write_result
 from ptystream.publish.history import History
 from ptystream.publish.picture import draw
 from ptystream.publish.sink import FrameCounts
+from ptystream.recon.classical.make import NAMES
+from ptystream.service.classical import reconstruct as classical
 from ptystream.service.first_probe import first_probe
 from ptystream.service.offline import Progress, half, load, reconstruct
+
+LIVE = "live"
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -28,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
         "--field", help="the object's field: pixels, multires, siren, unet"
     )
     parser.add_argument("--probe", help="the probe's field: pixels, hashgrid, unet")
+    parser.add_argument(
+        "--engine",
+        choices=(LIVE, *NAMES),
+        default=LIVE,
+        help="the live engine, or a classical one with its published settings",
+    )
     parser.add_argument("--seconds", type=float, help="at most so long (default: 30)")
     parser.add_argument("--scan", metavar="UID", help="which scan of a tape")
     parser.add_argument(
@@ -58,8 +69,9 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(_line(progress), file=sys.stderr)
 
+    make = reconstruct if args.engine == LIVE else partial(classical, name=args.engine)
     with stopped_by_signals() as stop:
-        scan_run, snapshot, end = reconstruct(
+        scan_run, snapshot, end = make(
             scan, config, run=str(uuid.uuid4()), progress=report, stop=stop.is_set
         )
     if snapshot is None:

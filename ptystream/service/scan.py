@@ -166,11 +166,11 @@ class ScanRun:
     def _begin(self) -> None:
         """Build the reconstruction from the first exposures, and give them to it."""
         first, self._first = self._first, []
-        pixel_m = self._pixel_m()
+        pixel_m = self.pixel_m
         setting = Setting(
             size=self.shape[0],
             pixel_m=pixel_m,
-            probe=self._first_probe(first),
+            probe=self.first_probe(first),
             mask=self.extras.mask,
             wide=any(e.frame.counts.dtype.itemsize > 2 for e in first),
             wavelength_m=self.geometry.wavelength_m,
@@ -201,7 +201,7 @@ class ScanRun:
         else:
             self.far += 1
 
-    def _first_probe(self, first: list[Exposure]) -> Tensor:
+    def first_probe(self, first: list[Exposure]) -> Tensor:
         """Return the first guess of the probe, from where the settings say."""
         told = self.config.first_probe
         sources = {
@@ -237,7 +237,7 @@ class ScanRun:
 
     def _modelled(self, optics: Mapping[str, Any]) -> Tensor:
         """Return the probe that optics make."""
-        grid = ProbeGrid(self.shape, self._pixel_m(), self.geometry.wavelength_m)
+        grid = ProbeGrid(self.shape, self.pixel_m, self.geometry.wavelength_m)
         return from_optics(optics, grid, defocus_m=self.config.first_probe.defocus_m)
 
     def _probe_of_patterns(self, patterns: np.ndarray) -> Tensor:
@@ -247,7 +247,8 @@ class ScanRun:
         mean = torch.from_numpy(patterns.astype(np.float64).mean(0))
         return mean.sqrt().to(torch.complex64)
 
-    def _pixel_m(self) -> tuple[float, float]:
+    @property
+    def pixel_m(self) -> tuple[float, float]:
         """Return the object's pixel (y, x)."""
         physics = self.config.physics
         if physics.model == "far":
