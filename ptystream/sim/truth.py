@@ -1,5 +1,6 @@
 """The truth, for scoring only: it goes to a file and never to the wire."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Complex64, Float64
 
 from ptystream.errors import FileFormatError
+from ptystream.publish.atomic import write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +30,15 @@ class Truth:
 
 def write_truth(path: Path, truth: Truth, settings_json: str = "") -> None:
     """Write the truth as HDF5, under its name only once it is whole."""
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    image = io.BytesIO()  # HDF5 must never meet a full disk: see DECISIONS
+    with h5py.File(image, "w") as file:
         file.attrs["settings"] = settings_json
         for name, array in (("object", truth.object), ("probe", truth.probe)):
             dataset = file.create_dataset(name, data=array.astype(np.complex64))
             dataset.attrs["pixel_size_m"] = truth.pixel_m
         file["object"].attrs["origin_m"] = truth.origin_m
         file["positions_m"] = truth.positions_m
-    part.replace(path)
+    write_atomic(path, image.getbuffer())
 
 
 def read_truth(path: Path) -> Truth:
