@@ -40,7 +40,8 @@ class ServiceStatus:
 
     ``started_s`` is the run's wall time. ``message_age_s`` counts per stream since
     its last message; NaN before the first. ``lag_s`` is from a frame's arrival until
-    it could be trained on, of the newest frame.
+    it could be trained on, of the newest frame. ``ignored_exposures`` came after their
+    run was stopped, or could not be used, since the service began.
     """
 
     state: str
@@ -56,6 +57,7 @@ class ServiceStatus:
     message_age_s: Mapping[str, float] = field(default_factory=dict)
     lag_s: float = float("nan")
     finished_scans: int = 0
+    ignored_exposures: int = 0
     sinks: tuple[SinkStats, ...] = ()
     detail: str = ""
     version: str = __version__

@@ -129,6 +129,9 @@ class FrameStore:
         crowd = self._places.setdefault(place, deque())
         crowd.append(slot)
         heapq.heappush(self._crowds, (-len(crowd), place))
+        if len(self._crowds) > 4 * self.capacity:  # most are of sizes long past
+            self._crowds = [(-len(c), p) for p, c in self._places.items()]
+            heapq.heapify(self._crowds)
 
     def _evict(self) -> int:
         """Free the oldest slot of the most crowded place."""

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ptystream.errors import StoppedError
 
 FREE = "tcp://127.0.0.1:0"
 START_S = 60.0
+"""A process that says nothing for so long, when it should, is ended."""
 LIMIT_S = 240.0
 PLAIN_S = 3.0
 """Without a terminal, a line of progress so often."""
@@ -147,7 +149,10 @@ def _process(name: str, *flags: str) -> Iterator[subprocess.Popen[str]]:
 
 def _line(process: subprocess.Popen[str], who: str) -> dict[str, Any]:
     """Return the next line of JSON that a process prints."""
+    patience = threading.Timer(START_S, process.kill)
+    patience.start()
     line = process.stdout.readline() if process.stdout is not None else ""
+    patience.cancel()
     if not line:
         raise StoppedError(f"{who} ended early with status {process.wait()}")
     return json.loads(line)

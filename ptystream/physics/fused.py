@@ -115,11 +115,6 @@ def checkerboard(size: int, device: torch.device) -> Float[Tensor, "k k"]:
     return (line[:, None] * line).float()
 
 
-def shift_ramp(shift_px: Float[Tensor, "b 2"], size: int) -> Complex[Tensor, "b k k"]:
-    """Return exp(-2πi f·shift): in Fourier space, it moves a probe by ``shift_px``."""
-    return _outer(_shift_lines(shift_px, size))
-
-
 def energy(waves: Complex[Tensor, "..."]) -> Float[Tensor, ""]:
     """Return Σ|ψ|² of everything: one pass, where ``_intensity`` takes two and more."""
     parts = torch.view_as_real(waves).flatten()
@@ -135,7 +130,7 @@ def _ramp(patterns: Patterns, size: int) -> Complex[Tensor, "b 1 k k"] | None:
 
 
 def _shift_lines(shift_px: Float[Tensor, "b 2"], size: int) -> Complex[Tensor, "b 2 k"]:
-    """Return ``shift_ramp`` along y and along x, whose product it is."""
+    """Return exp(-2πi f·shift) along y and along x: their product moves a probe."""
     f = torch.fft.fftfreq(size, device=shift_px.device)
     turns = -2 * torch.pi * shift_px[:, :, None] * f
     return torch.polar(torch.ones_like(turns), turns)

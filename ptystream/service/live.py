@@ -160,6 +160,7 @@ class Service:
             lag_s=engine.lag_s,
             detail=engine.detail,
             finished_scans=engine.finished_scans,
+            ignored_exposures=engine.ignored,
         ).as_dict()
 
     def frames(self, scan: str, counts: ScanCounts | None) -> FrameCounts | None:

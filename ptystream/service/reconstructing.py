@@ -209,6 +209,9 @@ class Reconstructing:
         )
         log.info("scan %s opened as run %s", event.start.scan, run.info.run)
         self._run, self._detail = run, ""
+        if event.joined_late:
+            self._detail = "joined late: frames sent before are missing"
+            log.warning("scan %s: %s", event.start.scan, self._detail)
         for sink in self._sinks:
             sink.start(run.info)
         self._publish(run)

@@ -42,6 +42,12 @@ def test_memory_does_not_grow_and_evictions_are_counted():
     assert len(store.counts) == 64
 
 
+def test_bookkeeping_does_not_grow_with_the_scan_either():
+    store = filled(np.random.default_rng(0).uniform(0, 100, (2000, 2)), 32)
+    assert len(store._crowds) <= 4 * 32
+    assert sum(len(crowd) for crowd in store._places.values()) == 32
+
+
 def test_a_long_scan_keeps_every_region():
     """Ten times the store, line by line: each tenth keeps its share, old ones too."""
     rows = np.repeat(np.arange(100), 10) * 2.0

@@ -126,6 +126,13 @@ def test_a_scan_from_opening_to_sinks(bench):
     assert b.engine.take_timings() == ([], [])
 
 
+def test_a_scan_joined_late_says_so_while_it_runs(bench):
+    b = bench()
+    b.backlog.put([replace(opened(), joined_late=True), *exposures("scan-1")])
+    b.until(lambda: b.engine.state.steps > 0)
+    assert b.engine.state.detail.startswith("joined late")
+
+
 def test_counts_do_not_fall_back_while_intake_is_at_the_next_scan(bench):
     b = bench()
     b.known["scan-1"] = FrameCounts(36, 36, 36)
