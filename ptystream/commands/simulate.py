@@ -1,4 +1,4 @@
-"""``ptystream simulate``: a detector and an encoder box on real sockets."""
+"""``ptystream simulate``: a detector and an encoder box on real sockets, or a file."""
 
 import argparse
 from dataclasses import asdict
@@ -8,8 +8,10 @@ from typing import Any
 from ptystream.commands.common import say_json, stopped_by_signals
 from ptystream.config import set_flags
 from ptystream.sim.beamline import Beamline
-from ptystream.sim.settings import PRESETS, preset
+from ptystream.sim.experiment import Experiment, build
+from ptystream.sim.settings import PRESETS, SimulateSettings, preset
 from ptystream.sim.truth import write_truth
+from ptystream.tape.cxi_write import write_cxi
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -27,19 +29,35 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     parser.add_argument(
         "--truth", type=Path, metavar="FILE", help="write object and probe there"
     )
+    parser.add_argument(
+        "--cxi", type=Path, metavar="FILE", help="write the scan there, and stream none"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the senders' addresses, stream, and print what was sent."""
+    """Stream, the senders' addresses printed first; or write a file."""
     changes: dict[str, Any] = {}
     set_flags(changes, args.set)
     settings = preset(args.preset, changes)
+    if args.cxi:
+        return _write(build(settings), args.cxi, args.truth)
+    return _stream(settings, args.truth)
+
+
+def _write(experiment: Experiment, cxi: Path, truth: Path | None) -> int:
+    """Write the scan, and the truth if asked; a beamline's own knowledge is printed."""
+    _write_truth(experiment, truth)
+    cxi.parent.mkdir(parents=True, exist_ok=True)
+    name = experiment.settings.sample.name
+    positions_m = experiment.positions_m(0)
+    write_cxi(cxi, experiment.frames(0), positions_m, experiment.geometry, title=name)
+    say_json({"cxi": str(cxi), "frames": len(positions_m), "meta": experiment.meta})
+    return 0
+
+
+def _stream(settings: SimulateSettings, truth: Path | None) -> int:
     with stopped_by_signals() as stop, Beamline(settings) as beamline:
-        if args.truth:
-            args.truth.parent.mkdir(parents=True, exist_ok=True)
-            write_truth(
-                args.truth, beamline.experiment.truth, settings.model_dump_json()
-            )
+        _write_truth(beamline.experiment, truth)
         say_json(
             {
                 "detector": beamline.detector.address,
@@ -49,3 +67,9 @@ def run(args: argparse.Namespace) -> int:
         for report in beamline.run(stop.is_set):
             say_json(asdict(report))
     return 0
+
+
+def _write_truth(experiment: Experiment, path: Path | None) -> None:
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_truth(path, experiment.truth, experiment.settings.model_dump_json())

@@ -1,4 +1,4 @@
-"""From expected photons to counts: photon noise, read-out noise, saturation."""
+"""From expected photons to counts: noise, read-out noise, saturation."""
 
 from typing import Literal
 
@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float64, UInt
 from numpy.random import Generator
 
-Noise = Literal["poisson", "none"]
+from ptystream.sim.noise import Noise, poisson
+
 CountType = Literal["uint16", "uint32"]
 
 
@@ -14,7 +15,7 @@ def expose(
     photons: Float64[np.ndarray, "n k k"],
     rng: Generator,
     *,
-    noise: Noise = "poisson",
+    noise: Noise = poisson,
     readout_counts: float = 0.0,
     dtype: CountType = "uint16",
     saturation: int | None = None,
@@ -24,7 +25,7 @@ def expose(
     Without a saturation of its own the detector stops two below the type's maximum:
     real ones flag dead pixels with the maximum and the value below it.
     """
-    counts = photons if noise == "none" else rng.poisson(photons).astype(np.float64)
+    counts = noise(photons, rng)
     if readout_counts > 0:
         counts = counts + rng.normal(0, readout_counts, photons.shape)
     limit = int(np.iinfo(dtype).max) - 2

@@ -7,18 +7,34 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt
 
+from ptystream.errors import ConfigError
 from ptystream.sim.detector import expose
-from ptystream.sim.diffraction import Diffraction
-from ptystream.sim.pictures import picture
-from ptystream.sim.probe import Modes, ZonePlate, at_specimen, pupil, pupil_modes
-from ptystream.sim.sample import canvas_around, transmission
-from ptystream.sim.scan import Track, fermat, jittered, raster, standing, step_of
+from ptystream.sim.diffraction import Diffraction, free_space, reader
+from ptystream.sim.illumination import illumination
+from ptystream.sim.metadata import metadata
+from ptystream.sim.noise import Noise, noise_of
+from ptystream.sim.probe import Modes, at_specimen
+from ptystream.sim.sample import Canvas, canvas_around, canvas_of
+from ptystream.sim.sample_settings import PictureSettings
+from ptystream.sim.scan import (
+    Track,
+    fermat,
+    jittered,
+    raster,
+    shaken,
+    standing,
+    step_of,
+)
 from ptystream.sim.settings import SimulateSettings
+from ptystream.sim.specimen import BAND, Specimen, specimen
 from ptystream.sim.truth import Truth
-from ptystream.wire.messages import PLANCK_EV_M, Geometry
+from ptystream.wire.messages import Geometry
 
 _CHUNK = 32
 """Exposures computed at once; fixed, so that the noise doesn't depend on it."""
+
+MAX_FRAMES_BYTES = 1 << 33
+"""``simulate`` refuses to make more than this at once."""
 
 _GEOMETRY = ("wavelength_m", "distance_m", "detector_pixel_m")
 
@@ -40,18 +56,33 @@ class Experiment:
 
     def frames(self, scan_number: int) -> Iterator[UInt[np.ndarray, "k k"]]:
         """Yield the counts of each exposure, in order."""
-        points = self.track.during(self.settings.scan.blur_points)
         detector = self.settings.detector
         rng = np.random.default_rng([self.settings.seed, 3, scan_number])
-        for first in range(0, len(points), _CHUNK):
+        noise = self._noise()
+        for patterns in self.patterns():
             yield from expose(
-                self.diffraction.patterns(points[first : first + _CHUNK]),
+                patterns,
                 rng,
-                noise=detector.noise,
+                noise=noise,
                 readout_counts=detector.readout_counts,
                 dtype=detector.dtype,
                 saturation=detector.saturation,
             )
+
+    def patterns(self) -> Iterator[Float64[np.ndarray, "n k k"]]:
+        """Yield the exposures' expected photons or electrons, in order, by chunks."""
+        points = self.track.during(self.settings.scan.blur_points)
+        for first in range(0, len(points), _CHUNK):
+            yield self.diffraction.patterns(points[first : first + _CHUNK])
+
+    def _noise(self) -> Noise:
+        detector = self.settings.detector
+        return noise_of(
+            detector.noise,
+            alpha=detector.alpha,
+            sigma=detector.sigma_counts,
+            peak=lambda: max(float(patterns.max()) for patterns in self.patterns()),
+        )
 
     def samples_m(self, scan_number: int) -> Float64[np.ndarray, "samples 2"]:
         """Return what the encoders read, (y, x), ``per_frame`` rows an exposure."""
@@ -59,6 +90,48 @@ class Experiment:
         read = self.track.during(encoder.per_frame).reshape(-1, 2)
         rng = np.random.default_rng([self.settings.seed, 4, scan_number])
         return read + rng.normal(0, encoder.noise_m, read.shape)
+
+    def positions_m(self, scan_number: int) -> Float64[np.ndarray, "n 2"]:
+        """Return the mean (y, x) of what the encoders read in each exposure."""
+        per_frame = self.settings.encoder.per_frame
+        return self.samples_m(scan_number).reshape(-1, per_frame, 2).mean(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """A scan as arrays: what a beamline would have measured, and the truth.
+
+    ``frames`` have their zero frequency in the centre; ``positions_m`` (y, x) are the
+    means of what the encoders read.
+    """
+
+    frames: UInt[np.ndarray, "n k k"]
+    positions_m: Float64[np.ndarray, "n 2"]
+    geometry: Geometry
+    truth: Truth
+
+
+def simulate(settings: SimulateSettings) -> Simulated:
+    """Simulate one scan, without a socket.
+
+    Raises:
+        ConfigError: as ``build``, or the frames take more than MAX_FRAMES_BYTES.
+    """
+    experiment = build(settings)
+    detector, exposures = settings.detector, len(experiment.track.line)
+    shape = (exposures, detector.size_px, detector.size_px)
+    need = np.prod(shape, dtype=float) * np.dtype(detector.dtype).itemsize
+    if need > MAX_FRAMES_BYTES:
+        raise ConfigError(
+            f"{exposures} frames of {need / exposures:.0f} bytes: expected at most "
+            f"{MAX_FRAMES_BYTES} bytes in all"
+        )
+    frames = np.empty(shape, detector.dtype)
+    for index, frame in enumerate(experiment.frames(0)):
+        frames[index] = frame
+    return Simulated(
+        frames, experiment.positions_m(0), experiment.geometry, experiment.truth
+    )
 
 
 def build(settings: SimulateSettings) -> Experiment:
@@ -71,33 +144,30 @@ def build(settings: SimulateSettings) -> Experiment:
     size = settings.detector.size_px
     pixel_m = geometry.object_pixel_m((size, size))
     track, steps = _track(settings, pixel_m)
-    canvas = canvas_around(track.mean_m, pixel_m, size, settings.sample.margin_px)
-    sample = settings.sample
-    obj = transmission(
-        picture(sample.amplitude_picture, canvas.shape, settings.seed),
-        picture(sample.phase_picture, canvas.shape, settings.seed + 1),
-        amplitude=sample.amplitude,
-        phase_rad=sample.phase_rad,
-    )
-    modes = _pupil_modes(settings, geometry, pixel_m)
+    canvas = _canvas(settings, track, pixel_m)
+    made = specimen(settings.sample, settings.optics, canvas, seed=settings.seed)
+    quanta = settings.optics.per_frame(steps)
+    modes = illumination(settings.optics, quanta=quanta, pixel_m=pixel_m, size=size)
     truth = Truth(
-        object=obj[None].astype(np.complex64),
+        object=made.truth,
         probe=at_specimen(modes).astype(np.complex64),
         positions_m=track.mean_m,
         pixel_m=pixel_m,
         origin_m=canvas.origin_m,
+        slice_m=made.truth_spacing_m,
     )
-    diffraction = Diffraction(obj, canvas, modes)
+    diffraction = _diffraction(settings, made, quanta, modes)
     return Experiment(
-        settings, geometry, track, truth, _meta(settings, steps), diffraction
+        settings, geometry, track, truth, metadata(settings, steps), diffraction
     )
 
 
 def _geometry(settings: SimulateSettings) -> Geometry:
+    detector = settings.detector
     return Geometry(
-        wavelength_m=PLANCK_EV_M / settings.optics.energy_ev,
-        distance_m=settings.detector.distance_m,
-        detector_pixel_m=(settings.detector.pixel_m, settings.detector.pixel_m),
+        wavelength_m=settings.optics.wavelength_m,
+        distance_m=detector.camera_length_m,
+        detector_pixel_m=(detector.pixel_m, detector.pixel_m),
         origins=dict.fromkeys(_GEOMETRY, "stream"),
     )
 
@@ -117,40 +187,49 @@ def _track(
         track = raster(scan.shape, (y, x), scan.centre_m, snake=scan.snake)
     if scan.blur_points == 1:
         track = standing(track)
+    if scan.shake_px:
+        reach = (scan.shake_px * pixel_m[0], scan.shake_px * pixel_m[1])
+        track = shaken(track, reach, np.random.default_rng([settings.seed, 6]))
     rng = np.random.default_rng([settings.seed, 2])
     return jittered(track, scan.jitter_m, rng), (y, x)
 
 
-def _pupil_modes(
-    settings: SimulateSettings, geometry: Geometry, pixel_m: tuple[float, float]
-) -> Modes:
-    optics = settings.optics
-    wave = pupil(
-        ZonePlate(optics.zone_plate_diameter_m, optics.outer_zone_m, optics.stop_m),
-        defocus_m=optics.defocus_m,
-        wavelength_m=geometry.wavelength_m,
-        pixel_m=pixel_m,
-        size=settings.detector.size_px,
+def _canvas(
+    settings: SimulateSettings, track: Track, pixel_m: tuple[float, float]
+) -> Canvas:
+    sample, window = settings.sample, settings.detector.size_px
+    if not isinstance(sample, PictureSettings):
+        window *= sample.wider
+    points = track.during(settings.scan.blur_points).reshape(-1, 2)
+    if sample.canvas_px is not None:
+        return canvas_of(sample.canvas_px, points, pixel_m, window)
+    return canvas_around(points, pixel_m, window, sample.margin_px)
+
+
+def _diffraction(
+    settings: SimulateSettings, made: Specimen, quanta: float, modes: Modes
+) -> Diffraction:
+    """Return the forward model; ``modes`` are the truth's, on the solver's grid."""
+    if made.finer == 1:
+        return Diffraction(made.slices, made.canvas, modes)
+    size = settings.detector.size_px
+    window, pixel_m = size * made.finer * made.wider, made.canvas.pixel_m
+    return Diffraction(
+        made.slices,
+        made.canvas,
+        illumination(
+            settings.optics,
+            quanta=quanta,
+            pixel_m=pixel_m,
+            size=window,
+            before_m=made.before_m,
+        ),
+        between=free_space(
+            window,
+            pixel_m,
+            wavelength_m=settings.optics.wavelength_m,
+            distance_m=made.spacing_m,
+            band=BAND,
+        ),
+        reading=reader(size, finer=made.finer, wider=made.wider),
     )
-    return pupil_modes(wave, optics.mode_powers, optics.photons_per_frame)
-
-
-def _meta(settings: SimulateSettings, step_m: tuple[float, float]) -> dict[str, Any]:
-    """Return what a beamline would really know."""
-    optics, scan = settings.optics, settings.scan
-    return {
-        "sample": settings.sample.name,
-        "optics": {
-            "kind": "zone_plate",
-            "diameter_m": optics.zone_plate_diameter_m,
-            "outer_zone_m": optics.outer_zone_m,
-            "stop_m": optics.stop_m,
-            "defocus_m": optics.defocus_m * (1 + optics.defocus_error),
-        },
-        "scan": {
-            "pattern": scan.pattern,
-            "shape": list(scan.shape),
-            "step_m": list(step_m),
-            "snake": scan.snake,
-        },
-    }

@@ -1,4 +1,4 @@
-"""The illumination: a zone plate's pupil, brought to the specimen's plane.
+"""The illumination: a pupil, its modes, and both brought to the specimen's plane.
 
 Everything here is float64 numpy and written apart from ``ptystream.physics``: a
 mistake shared by simulator and solver would cancel and never be seen.
@@ -64,26 +64,29 @@ def pupil(
             f"so wide; expected at least the object pixel, {max(pixel_m):g} m"
         )
     stop = rim * plate.stop_m / plate.diameter_m
-    open_share = _disc(rim, pixel_m, size) - _disc(stop, pixel_m, size)
-    squared = _radius(pixel_m, size, fine=1) ** 2
+    open_share = disc(rim, pixel_m, size) - disc(stop, pixel_m, size)
+    squared = np.hypot(*frequencies(pixel_m, size)) ** 2
     wave = open_share * np.exp(-1j * np.pi * wavelength_m * defocus_m * squared)
     return wave / np.linalg.norm(wave)
 
 
-def _radius(
-    pixel_m: tuple[float, float], size: int, fine: int
-) -> Float64[np.ndarray, "n n"]:
-    """|spatial frequency| in 1/m, at ``fine`` points a side of every pixel."""
+def frequencies(
+    pixel_m: tuple[float, float], size: int, fine: int = 1
+) -> tuple[Float64[np.ndarray, "n 1"], Float64[np.ndarray, "1 n"]]:
+    """Return spatial frequencies (y, x) in 1/m, zero in the centre.
+
+    ``fine`` gives so many points a side of every one of the ``size`` pixels.
+    """
     inside = (np.arange(fine) + 0.5) / fine - 0.5
     steps = ((np.arange(size) - size // 2)[:, None] + inside).ravel() / size
-    return np.hypot(steps[:, None] / pixel_m[0], steps[None] / pixel_m[1])
+    return steps[:, None] / pixel_m[0], steps[None] / pixel_m[1]
 
 
-def _disc(
+def disc(
     rim: float, pixel_m: tuple[float, float], size: int
 ) -> Float64[np.ndarray, "k k"]:
-    """The share of each pixel inside the rim."""
-    inside = _radius(pixel_m, size, _FINE) <= rim
+    """Return the share of each frequency's pixel inside the rim, in 1/m."""
+    inside = np.hypot(*frequencies(pixel_m, size, _FINE)) <= rim
     return inside.reshape(size, _FINE, size, _FINE).mean(axis=(1, 3))
 
 

@@ -37,10 +37,40 @@ def canvas_around(
     first = [floor(float(a) / p) - reach for a, p in zip(low, pixel_m, strict=True)]
     last = [ceil(float(b) / p) + reach for b, p in zip(high, pixel_m, strict=True)]
     h, w = (b - a + 1 for a, b in zip(first, last, strict=True))
-    if h * w > 2**28:
-        raise ConfigError(f"canvas of {h}x{w} pixels: expected at most 2**28 in all")
+    _check_size((h, w))
     origin = (first[0] * pixel_m[0], first[1] * pixel_m[1])
     return Canvas((h, w), pixel_m, origin)
+
+
+def canvas_of(
+    shape: tuple[int, int],
+    points_m: Points,
+    pixel_m: tuple[float, float],
+    window: int,
+) -> Canvas:
+    """Return a canvas of this shape with the scan in its middle.
+
+    The first window lies on whole pixels: if all steps are whole, all windows do.
+
+    Raises:
+        ConfigError: the windows at these points don't fit, or it is too large.
+    """
+    _check_size(shape)
+    low = points_m.min(axis=0)
+    across = np.round((points_m.max(axis=0) - low) / pixel_m).astype(int) + window
+    spare = np.array(shape) - across
+    if spare.min() < 0:
+        raise ConfigError(
+            f"canvas_px {shape}: expected at least {tuple(across.tolist())}"
+        )
+    y, x = (low - (window // 2 + spare // 2) * np.array(pixel_m)).tolist()
+    return Canvas(shape, pixel_m, (y, x))
+
+
+def _check_size(shape: tuple[int, int]) -> None:
+    h, w = shape
+    if h * w > 2**28:
+        raise ConfigError(f"canvas of {h}x{w} pixels: expected at most 2**28 in all")
 
 
 def transmission(

@@ -70,6 +70,12 @@ def fermat(
     return Track(points, points, np.zeros_like(points), np.zeros(exposures, int))
 
 
+def shaken(track: Track, reach_m: tuple[float, float], rng: Generator) -> Track:
+    """Return the track with each point moved by up to this (y, x), on purpose."""
+    nominal = track.nominal_m + rng.uniform(-1, 1, track.nominal_m.shape) * reach_m
+    return Track(nominal, nominal, track.span_m, track.line)
+
+
 def jittered(track: Track, jitter_m: float, rng: Generator) -> Track:
     """Return the track as a stage with this rms error (per axis) would run it."""
     error = rng.normal(0, jitter_m, track.nominal_m.shape)

@@ -3,69 +3,21 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ptystream.errors import ConfigError
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(gt=0)]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True
-    )
+from ptystream.sim.noise import NoiseName
+from ptystream.sim.optics_settings import (
+    AnyOptics,
+    ElectronSettings,
+    ZonePlateSettings,
+)
+from ptystream.sim.presets import TABLE
+from ptystream.sim.quantities import Count, Finite, Group, NotNegative, Positive
+from ptystream.sim.sample_settings import AnySample, PictureSettings
 
 
-class SampleSettings(_Settings):
-    """The specimen."""
-
-    name: str = "simulated"
-    """What the scan's metadata calls it."""
-    amplitude_picture: str = "cells"
-    """cells, star, circuit, particles, or an image file (PNG, NPY)."""
-    phase_picture: str = "circuit"
-    """The same choice, for the phase."""
-    amplitude: tuple[NotNegative, NotNegative] = (0.6, 1.0)
-    """Transmitted amplitude where the picture is 0, and where it is 1."""
-    phase_rad: tuple[Finite, Finite] = (0.0, 1.0)
-    """Phase where the picture is 0, and where it is 1, in radians."""
-    margin_px: Annotated[int, Field(ge=4)] = 8
-    """Object pixels beyond the outermost illuminated windows."""
-
-
-class OpticsSettings(_Settings):
-    """Source and zone plate."""
-
-    energy_ev: Positive = 10_000.0
-    """Photon energy, in eV."""
-    zone_plate_diameter_m: Positive = 150e-6
-    """Diameter of the zone plate, in metres."""
-    outer_zone_m: Positive = 50e-9
-    """Width of its outermost zone, in metres."""
-    stop_m: NotNegative = 50e-6
-    """Diameter of the central stop, in metres; 0 for none."""
-    defocus_m: Finite = 150e-6
-    """How far downstream of the focus the specimen truly stands, in metres."""
-    defocus_error: Finite = 0.2
-    """By what share the defocus on the wire is larger than the true one."""
-    photons_per_frame: Positive = 1e6
-    """Photons on the specimen in one exposure."""
-    mode_powers: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=10)] = (
-        1.0,
-    )
-    """Share of the power in each mode of the probe."""
-
-    @model_validator(mode="after")
-    def _stop_fits(self) -> Self:
-        if self.stop_m >= self.zone_plate_diameter_m:
-            raise ValueError("stop_m: expected less than zone_plate_diameter_m")
-        return self
-
-
-class ScanSettings(_Settings):
+class ScanSettings(Group):
     """The stage's way, and its pace."""
 
     pattern: Literal["raster", "fermat"] = "raster"
@@ -78,6 +30,9 @@ class ScanSettings(_Settings):
     """Step in metres, instead of the overlap."""
     snake: bool = True
     """Every second line runs backwards; else the stage flies back."""
+    shake_px: NotNegative = 0.0
+    """Each point is moved by up to so many object pixels either way, on purpose: a
+    raster's regularity leaves its mark on the object."""
     jitter_m: NotNegative = 5e-9
     """The stage's rms error per axis, in metres; the encoders see it."""
     centre_m: tuple[Finite, Finite] = (5e-6, -3e-6)
@@ -94,7 +49,7 @@ class ScanSettings(_Settings):
     """Pause between scans, in seconds."""
 
 
-class DetectorSettings(_Settings):
+class DetectorSettings(Group):
     """The pixel detector."""
 
     size_px: Annotated[int, Field(ge=16, le=1024, multiple_of=2)] = 64
@@ -103,8 +58,16 @@ class DetectorSettings(_Settings):
     """Pixel size, in metres."""
     distance_m: Positive = 1.0
     """From the specimen, in metres."""
-    noise: Literal["poisson", "none"] = "poisson"
-    """Photon noise, or none at all."""
+    pixel_rad: Positive | None = None
+    """Angle that a pixel spans, in radians; replaces distance_m (a camera length)."""
+    noise: NoiseName = "poisson"
+    """poisson: of photons counted; scaled_poisson, gaussian, mixed: paper A's eq. 6
+    to 8, negative intensities put to 0; or none at all."""
+    alpha: Positive = 10.0
+    """scaled_poisson, mixed: photons in the scan's brightest pixel (paper A: 10), to
+    find which a scan is computed once more."""
+    sigma_counts: NotNegative = 100.0
+    """gaussian, mixed: standard deviation, in counts (paper A: 100)."""
     readout_counts: NotNegative = 0.0
     """Read-out noise, rms, in counts."""
     dtype: Literal["uint16", "uint32"] = "uint16"
@@ -118,8 +81,15 @@ class DetectorSettings(_Settings):
     ahead_frames: Annotated[int, Field(ge=64)] = 10_000
     """Frames computed before the scan starts, and kept ahead of the pace after."""
 
+    @property
+    def camera_length_m(self) -> float:
+        """Distance at which a pixel spans the angle it does."""
+        if self.pixel_rad is None:
+            return self.distance_m
+        return self.pixel_m / self.pixel_rad
 
-class EncoderSettings(_Settings):
+
+class EncoderSettings(Group):
     """The box that reads the stage's encoders."""
 
     per_frame: Annotated[int, Field(gt=0, le=1000)] = 10
@@ -134,11 +104,13 @@ class EncoderSettings(_Settings):
     """Where the encoder box binds; port 0 takes a free one."""
 
 
-class SimulateSettings(_Settings):
+class SimulateSettings(Group):
     """A beamline: specimen, optics, scan, detector, encoders."""
 
-    sample: SampleSettings = SampleSettings()
-    optics: OpticsSettings = OpticsSettings()
+    sample: AnySample = PictureSettings()
+    """The specimen; kind: pictures, nanoparticle or layers."""
+    optics: AnyOptics = ZonePlateSettings()
+    """Source and lens; kind: zone_plate or electrons."""
     scan: ScanSettings = ScanSettings()
     detector: DetectorSettings = DetectorSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -153,26 +125,17 @@ class SimulateSettings(_Settings):
     seed: Annotated[int, Field(ge=0)] = 1
     """Same seed, same specimen, stage errors and noise."""
 
+    @model_validator(mode="after")
+    def _optics_see_sample(self) -> Self:
+        atoms = not isinstance(self.sample, PictureSettings)
+        if atoms and not isinstance(self.optics, ElectronSettings):
+            raise ValueError(
+                f"sample of {self.sample.kind}: expected optics.kind electrons"
+            )
+        return self
 
-_PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "dense": {},
-    # Twice the defocus: a probe of 10 px would leave dark gaps between steps of 32.
-    "half": {
-        "optics": {"defocus_m": 300e-6},
-        "scan": {"shape": (8, 8), "overlap": 0.5, "rate_hz": 20.0},
-    },
-    "sparse": {
-        "optics": {"defocus_m": 300e-6},
-        "scan": {"shape": (6, 6), "overlap": 0.3, "rate_hz": 20.0},
-    },
-    # 2,500 frames in 25 s, and 49 turn-arounds of 0.08 s: 29 s.
-    "demo": {"scan": {"shape": (50, 50), "overlap": 0.9375, "line_pause_s": 0.08}},
-    "low-dose": {
-        "optics": {"photons_per_frame": 1e4},
-        "scan": {"shape": (20, 20), "overlap": 0.85, "rate_hz": 40.0},
-    },
-}
-PRESETS = tuple(_PRESETS)
+
+PRESETS = tuple(TABLE)
 """Names that ``preset`` knows."""
 
 
@@ -182,12 +145,10 @@ def preset(name: str, changes: Mapping[str, Any] | None = None) -> SimulateSetti
     Raises:
         ConfigError: no such preset, or a change that the settings refuse.
     """
-    if name not in _PRESETS:
+    if name not in TABLE:
         raise ConfigError(f"preset {name!r}: expected one of {', '.join(PRESETS)}")
     try:
-        return SimulateSettings.model_validate(
-            _laid_over(_PRESETS[name], changes or {})
-        )
+        return SimulateSettings.model_validate(_laid_over(TABLE[name], changes or {}))
     except ValidationError as e:
         raise ConfigError(f"simulate: {e}") from e
 

@@ -16,16 +16,18 @@ from ptystream.publish.atomic import write_atomic
 class Truth:
     """Object, probe and positions as simulated.
 
-    ``object`` is ``[1, H, W]``; ``origin_m`` is the (y, x) of the centre of its pixel
-    [0, 0]. ``probe`` is ``[modes, K, K]`` in square roots of photons. An exposure at
-    a position lights the window whose pixel [K/2, K/2] sits there.
+    ``object`` is ``[slices, H, W]``; ``origin_m`` is the (y, x) of the centre of its
+    pixel [0, 0]. ``probe`` is ``[modes, K, K]`` in square roots of photons, in the
+    plane of the first slice. An exposure at a position lights the window whose pixel
+    [K/2, K/2] sits there. ``slice_m`` is from slice to slice; None for a thin object.
     """
 
-    object: Complex64[np.ndarray, "1 h w"]
+    object: Complex64[np.ndarray, "s h w"]
     probe: Complex64[np.ndarray, "m k k"]
     positions_m: Float64[np.ndarray, "n 2"]
     pixel_m: tuple[float, float]
     origin_m: tuple[float, float]
+    slice_m: float | None = None
 
 
 def write_truth(path: Path, truth: Truth, settings_json: str = "") -> None:
@@ -37,6 +39,8 @@ def write_truth(path: Path, truth: Truth, settings_json: str = "") -> None:
             dataset = file.create_dataset(name, data=array.astype(np.complex64))
             dataset.attrs["pixel_size_m"] = truth.pixel_m
         file["object"].attrs["origin_m"] = truth.origin_m
+        if truth.slice_m is not None:
+            file["object"].attrs["slice_m"] = truth.slice_m
         file["positions_m"] = truth.positions_m
     write_atomic(path, image.getbuffer())
 
@@ -56,6 +60,7 @@ def read_truth(path: Path) -> Truth:
                 positions_m=_dataset(file, "positions_m")[()],
                 pixel_m=_pair(shown, "pixel_size_m"),
                 origin_m=_pair(shown, "origin_m"),
+                slice_m=_optional(shown, "slice_m"),
             )
     except (OSError, KeyError, ValueError) as e:
         raise FileFormatError(
@@ -73,3 +78,8 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 def _pair(dataset: h5py.Dataset, name: str) -> tuple[float, float]:
     y, x = np.asarray(dataset.attrs[name], np.float64).tolist()
     return y, x
+
+
+def _optional(dataset: h5py.Dataset, name: str) -> float | None:
+    value = dataset.attrs.get(name)
+    return None if value is None else float(np.asarray(value, np.float64).item())

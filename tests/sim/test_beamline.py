@@ -236,7 +236,7 @@ def test_a_failing_maker_ends_the_run_loudly(tiny, monkeypatch):
     with Beamline(tiny()) as beamline, Readers(beamline) as readers:
         # The object shrinks behind the simulator's back: its windows leave it.
         monkeypatch.setattr(
-            beamline.experiment.diffraction, "_object", np.ones((40, 40), complex)
+            beamline.experiment.diffraction, "_slices", np.ones((1, 40, 40), complex)
         )
         with pytest.raises(ConfigError, match="leaves the canvas"):
             beamline.run()

@@ -34,7 +34,7 @@ def at(*pixels: np.ndarray) -> np.ndarray:
 
 
 def pattern(obj: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-    return Diffraction(obj, CANVAS, MODES).patterns(at(pixel))[0]
+    return Diffraction(obj[None], CANVAS, MODES).patterns(at(pixel))[0]
 
 
 def random_object(seed: int = 0) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_a_phase_that_rises_with_x_throws_light_to_larger_x():
 def test_blur_is_the_mean_along_the_way():
     obj = random_object()
     way = [CENTRE, off(0, 1.5), off(0, 3)]
-    blurred = Diffraction(obj, CANVAS, MODES).patterns(at(*way))[0]
+    blurred = Diffraction(obj[None], CANVAS, MODES).patterns(at(*way))[0]
     assert np.allclose(blurred, np.mean([pattern(obj, p) for p in way], axis=0))
 
 

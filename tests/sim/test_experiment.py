@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from ptystream.errors import ConfigError
-from ptystream.sim.experiment import build
+from ptystream.physics.probes import ProbeGrid
+from ptystream.recon.start import from_optics
+from ptystream.sim import experiment as experiments
+from ptystream.sim.experiment import build, simulate
+from ptystream.sim.settings import preset
 
 NO_NOISE = {"size_px": 32, "noise": "none"}
 
@@ -96,3 +100,69 @@ def test_a_spiral_can_be_scanned(tiny):
 def test_says_when_detector_and_lens_do_not_fit(tiny):
     with pytest.raises(ConfigError, match="outermost zone"):
         build(tiny(optics={"outer_zone_m": 20e-9}))
+
+
+def test_a_scan_can_be_had_as_arrays(tiny):
+    settings = tiny(detector={"size_px": 32, "dtype": "uint32"})
+    made, streamed = simulate(settings), build(settings)
+    assert made.frames.dtype == np.uint32
+    assert np.array_equal(made.frames, list(streamed.frames(0)))
+    assert np.array_equal(made.positions_m, streamed.positions_m(0))
+    assert made.geometry == streamed.geometry
+    assert np.array_equal(made.truth.object, streamed.truth.object)
+
+
+def test_arrays_beyond_memory_are_refused(tiny, monkeypatch):
+    monkeypatch.setattr(experiments, "MAX_FRAMES_BYTES", 20 * 32 * 32 * 2 - 1)
+    with pytest.raises(ConfigError, match="20 frames of 2048 bytes: expected at most"):
+        simulate(tiny())
+
+
+def test_a_shaken_raster_is_told_as_it_was_run(tiny):
+    scan = {"jitter_m": 0.0, "shake_px": 2.0}
+    experiment = build(tiny(scan=scan, encoder={"noise_m": 0.0}))
+    straight = build(tiny(scan={"jitter_m": 0.0})).track.nominal_m
+    away = (experiment.positions_m(0) - straight) / experiment.truth.pixel_m
+    assert 1 < np.abs(away).max() <= 2
+
+
+def test_a_blur_of_wide_steps_stays_on_the_canvas(tiny):
+    experiment = build(tiny(scan={"overlap": 0.0, "blur_points": 16}))
+    assert len(list(experiment.frames(0))) == 20
+
+
+def test_many_sub_steps_of_a_fly_scan_converge(tiny):
+    scan = {"blur_points": 64, "overlap": 0.7, "jitter_m": 0.0}
+    best, fine, poor = (
+        np.concatenate(list(build(tiny(scan=scan | {"blur_points": n})).patterns()))
+        for n in (64, 32, 4)
+    )
+    assert np.linalg.norm(fine - best) < 2e-3 * np.linalg.norm(best)
+    assert np.linalg.norm(poor - best) > 5 * np.linalg.norm(fine - best)
+
+
+ASTIGMATIC = {"aberrations": ((1, 2, 3e-9, 0.4), (3, 0, 2e-5, 0.0))}
+
+
+@pytest.mark.parametrize("optics", [{}, ASTIGMATIC])
+def test_the_metadata_of_a_microscope_make_its_probe(optics):
+    exact = {"optics": {"defocus_error": 0.0, **optics}, "scan": {"shape": (2, 2)}}
+    experiment = build(preset("lattice", exact))
+    truth = experiment.truth
+    grid = ProbeGrid((64, 64), truth.pixel_m, experiment.geometry.wavelength_m)
+    made = from_optics(experiment.meta["optics"], grid).numpy()
+    overlap = abs(np.vdot(made, truth.probe[0])) / np.linalg.norm(truth.probe)
+    assert overlap > 0.999  # their rims are softened differently
+    other = build(preset("lattice", {"scan": {"shape": (2, 2)}})).meta["optics"]
+    wrong = from_optics(other, grid).numpy()
+    assert abs(np.vdot(wrong, truth.probe[0])) / np.linalg.norm(truth.probe) < 0.99
+
+
+def test_a_microscopes_geometry_gives_its_angles():
+    made = build(preset("lattice", {"scan": {"shape": (2, 2)}}))
+    geometry = made.geometry
+    angle = geometry.detector_pixel_m[0] / geometry.distance_m
+    assert angle == pytest.approx(2e-3)
+    assert made.truth.pixel_m[0] == pytest.approx(4.1757e-12 / (64 * 2e-3), rel=1e-4)
+    # 100 electrons/Å² on steps of 1.5 Å.
+    assert (np.abs(made.truth.probe) ** 2).sum() == pytest.approx(225, rel=1e-6)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -29,6 +30,16 @@ def test_comes_back_as_written(tmp_path: Path):
         assert getattr(back, name).dtype == getattr(wanted, name).dtype
     assert (back.pixel_m, back.origin_m) == (wanted.pixel_m, wanted.origin_m)
     assert [p.name for p in tmp_path.iterdir()] == ["truth.h5"]
+
+
+def test_slices_and_their_distance_come_back(tmp_path: Path):
+    path, thin = tmp_path / "truth.h5", truth()
+    thick = replace(thin, object=thin.object.repeat(3, axis=0), slice_m=1e-10)
+    for wanted in (thin, thick):
+        write_truth(path, wanted)
+        back = read_truth(path)
+        assert back.slice_m == wanted.slice_m
+        assert back.object.shape == wanted.object.shape
 
 
 def test_is_laid_out_as_documented(tmp_path: Path):
