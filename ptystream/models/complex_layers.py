@@ -11,8 +11,8 @@ from jaxtyping import Inexact
 from torch import Tensor, nn
 from torch.nn import functional
 
-Activation = Literal["relu", "modrelu"]
-"""ReLU of Re and Im apart, or of the amplitude with a learned threshold."""
+Activation = Literal["relu", "modrelu", "phaserelu"]
+"""ReLU of Re and Im apart; of the amplitude with a learned threshold; by the phase."""
 
 Maps = Inexact[Tensor, "b c _ _"]
 
@@ -54,6 +54,21 @@ class ModRelu(nn.Module):
         return maps * ((size + self.bias).relu() / size.clamp_min(least))
 
 
+class PhaseRelu(nn.Module):
+    """|z| cos²(arg z) where Re z > 0, else 0: real, as in paper B's code; ReLU if real.
+
+    It is relu(Re z)²/|z|, which needs no angle.
+    """
+
+    def forward(self, maps: Maps) -> Maps:
+        """Return what points along the real axis."""
+        if not maps.is_complex():
+            return maps.relu()
+        least = torch.finfo(maps.real.dtype).tiny
+        kept = maps.real.relu().square() / maps.abs().clamp_min(least)
+        return torch.complex(kept, torch.zeros_like(kept))
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation; where complex, one for Re and another for Im."""
 
@@ -79,4 +94,6 @@ def activation(name: str, channels: int) -> nn.Module:
         return Relu()
     if name == "modrelu":
         return ModRelu(channels)
-    raise ValueError(f"activation {name!r}: expected relu or modrelu")
+    if name == "phaserelu":
+        return PhaseRelu()
+    raise ValueError(f"activation {name!r}: expected relu, modrelu or phaserelu")

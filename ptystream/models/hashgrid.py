@@ -1,4 +1,7 @@
-"""Multi-resolution hash grids over coordinates: paper A's (PtyINR) probe."""
+"""Multi-resolution hash grids over coordinates: paper A's (PtyINR) probe.
+
+As the object as well: the paper's ablation, which its SIREN wins.
+"""
 
 from functools import lru_cache
 from itertools import pairwise
@@ -11,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptystream.models.field import Box
+from ptystream.models.scanned import Scanned
 from ptystream.physics.constraints import normalise_by_maximum
-from ptystream.physics.forward import polar
+from ptystream.physics.forward import ObjectKind, polar, transmission
 
 PRIME = 2654435761
 """Multiplies the second index in the hash of Instant-NGP; the first is taken as is."""
@@ -37,6 +41,10 @@ class Scheme(NamedTuple):
     size_px: int
     origin_px: tuple[int, int]
     signed: bool
+
+    def over(self, square: Box) -> "Scheme":
+        """Return the scheme of which the coordinates span this square."""
+        return self._replace(size_px=square.h, origin_px=(square.y, square.x))
 
 
 def make_levels(levels: int, base: int, growth: float, table: int) -> tuple[Level, ...]:
@@ -98,7 +106,6 @@ class HashNet(nn.Module):
         self, outputs: int, scheme: Scheme, *, features: int, width: int
     ) -> None:
         super().__init__()
-        self.scheme = scheme
         last = scheme.levels[-1]
         self.table = nn.Parameter(torch.empty(last.start + last.entries, features))
         sizes = (len(scheme.levels) * features, width, width, outputs)
@@ -109,9 +116,9 @@ class HashNet(nn.Module):
         for weight in self.layers.parameters():
             nn.init.xavier_uniform_(weight)
 
-    def forward(self, box: Box) -> Float[Tensor, "o h w"]:
+    def forward(self, box: Box, scheme: Scheme) -> Float[Tensor, "o h w"]:
         """Return the outputs on the box."""
-        index, weight = lookups(box, self.scheme, self.table.device)
+        index, weight = lookups(box, scheme, self.table.device)
         values = functional.embedding_bag(
             index,
             self.table,
@@ -125,14 +132,17 @@ class HashNet(nn.Module):
 
 
 class HashGrid(nn.Module):
-    """A probe from coordinates: a hash-grid net for amplitude, another for phase.
+    """A field from coordinates: a hash-grid net for amplitude, another for phase.
 
     ``size_px`` is the probe's width: pixels 0 … size − 1 are [0, 1], as the text says;
-    ``signed`` gives the published code's [−1, 1]. Outputs are multiplied by
+    None, for an object: what was covered before the first reading. ``signed`` gives the
+    published code's [−1, 1]. Outputs are multiplied by
     ``output_scale`` (the code's; the text is silent, but at the start above and rates
     of 10⁻⁵ nothing would move without it). The amplitude may be negative, as in the
     text; ``absolute`` is the code's way. All modes are scaled together to a maximum
     amplitude of ``peak`` (the paper's normalisation); None leaves them as they come.
+    ``flat`` is added to the amplitude: 1 starts near an empty object. Kinds other than
+    complex have one net and amplitude 1.
 
     The paper's other start, uniform random in [0, 1] for amplitude and phase, is
     ``pretrain`` on such a probe.
@@ -142,7 +152,8 @@ class HashGrid(nn.Module):
         self,
         modes: int = 1,
         *,
-        size_px: int,
+        kind: ObjectKind = "complex",
+        size_px: int | None = None,
         origin_px: tuple[int, int] = (0, 0),
         levels: int = 16,
         features: int = 2,
@@ -154,21 +165,40 @@ class HashGrid(nn.Module):
         peak: float | None = 1.0,
         signed: bool = False,
         absolute: bool = False,
+        flat: float = 0.0,
     ) -> None:
         super().__init__()
+        self.kind: ObjectKind = kind
         grids = make_levels(levels, base, growth, table)
-        scheme = Scheme(grids, size_px, origin_px, signed)
-        self.amplitude = HashNet(modes, scheme, features=features, width=width)
-        self.phase = HashNet(modes, scheme, features=features, width=width)
-        self.output_scale, self.peak, self.absolute = output_scale, peak, absolute
+        self._scheme = Scheme(grids, size_px or 1, origin_px, signed)
+        self._scanned = None if size_px else Scanned()
+        nets = [
+            HashNet(modes, self._scheme, features=features, width=width)
+            for _ in range(2 if kind == "complex" else 1)
+        ]
+        self.phase = nets[0]
+        self.amplitude = nets[1] if kind == "complex" else None
+        self.output_scale, self.peak = output_scale, peak
+        self.absolute, self.flat = absolute, flat
 
     def window(self, box: Box) -> Complex[Tensor, "s h w"]:
         """Return the modes on the box, which the maximum is taken over, too."""
-        amplitude = self.amplitude(box) * self.output_scale
-        phase_rad = self.phase(box) * self.output_scale
+        phase_rad = self._read(self.phase, box)
+        if self.amplitude is None:
+            return transmission(phase_rad, self.kind)
+        amplitude = self._read(self.amplitude, box) + self.flat
         probe = polar(amplitude.abs() if self.absolute else amplitude, phase_rad)
         return probe if self.peak is None else normalise_by_maximum(probe, self.peak)
 
     def cover(self, box: Box) -> bool:
-        """Do nothing: a probe's array does not grow; outside it the hash repeats."""
+        """Take note of the scan's extent: outside it the hash repeats itself."""
+        if self._scanned is not None:
+            self._scanned.cover(box)
         return False
+
+    def _read(self, net: nn.Module, box: Box) -> Float[Tensor, "s h w"]:
+        """Evaluate a net on the box."""
+        scheme = self._scheme
+        if self._scanned is not None:
+            scheme = scheme.over(self._scanned.square(box))
+        return net(box, scheme) * self.output_scale

@@ -1,6 +1,7 @@
 """Sinusoidal networks over coordinates: paper A's (PtyINR) object."""
 
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from jaxtyping import Complex, Float
@@ -8,7 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptystream.models.field import Box
+from ptystream.models.scanned import Scanned
 from ptystream.physics.forward import ObjectKind, polar, transmission
+
+Coordinates = Literal["pixels", "unit", "signed"]
+"""In units of a given length; [0, 1] over the scan, as the papers' text; [-1, 1]."""
 
 
 @lru_cache(maxsize=16)
@@ -77,10 +82,10 @@ class Siren(nn.Module):
     """An object from coordinates: a net for the amplitude, another for the phase.
 
     The nets are smooth functions of the plane, so there is no canvas to grow. They see
-    (pixel − ``origin_px``)/``scale_px``. The text's [0, 1] over a scan: ``scale_px`` is
-    the scanned extent, ``origin_px`` its first pixel; the code's [−1, 1]: half of the
-    extent, and its middle. Finer detail needs a larger ``omega_first`` or a smaller
-    ``scale_px``: their ratio decides (30 over 241 px in the paper's simulation).
+    (pixel − ``origin_px``)/``scale_px``, or with ``coordinates`` the text's [0, 1] or
+    the code's [−1, 1] over the scan, as far as it is known when the field is first
+    read. Finer detail needs a larger ``omega_first`` or a smaller ``scale_px``: their
+    ratio decides (30 over 241 px in the paper's simulation).
 
     The amplitude is what the net gives, as in the text, so it may be negative;
     ``absolute`` is the code's way. ``flat`` is added to it: 0 is the paper's start, 1
@@ -96,6 +101,7 @@ class Siren(nn.Module):
         hidden: int = 3,
         omega_first: float = 30.0,
         omega_hidden: float = 30.0,
+        coordinates: Coordinates = "pixels",
         scale_px: float = 256.0,
         origin_px: tuple[float, float] = (0.0, 0.0),
         scaled_bias: bool = False,
@@ -105,6 +111,7 @@ class Siren(nn.Module):
         super().__init__()
         self.kind: ObjectKind = kind
         self.scale_px, self.origin_px = scale_px, origin_px
+        self._coordinates, self._scanned = coordinates, Scanned()
         self.absolute, self.flat = absolute, flat
         nets = [
             sine_net(
@@ -129,11 +136,22 @@ class Siren(nn.Module):
         return polar(amplitude.abs() if self.absolute else amplitude, phase)
 
     def cover(self, box: Box) -> bool:
-        """Do nothing: the plane has no edge."""
+        """Take note of the scan's extent: the plane itself has no edge."""
+        self._scanned.cover(box)
         return False
 
     def _read(self, net: nn.Module, box: Box) -> Float[Tensor, "s h w"]:
         """Evaluate a net on the box."""
         weight = next(net.parameters())
-        xy = coordinates(box, self.origin_px, self.scale_px, weight.device)
+        xy = coordinates(box, *self._frame(box), weight.device)
         return net(xy.to(weight.dtype)).T.reshape(-1, box.h, box.w)
+
+    def _frame(self, box: Box) -> tuple[tuple[float, float], float]:
+        """Return where the coordinates are 0, and how many pixels they take to 1."""
+        if self._coordinates == "pixels":
+            return self.origin_px, self.scale_px
+        square = self._scanned.square(box)
+        last = max(square.h - 1, 1)
+        if self._coordinates == "unit":
+            return (square.y, square.x), last
+        return (square.y + last / 2, square.x + last / 2), last / 2

@@ -3,6 +3,8 @@
 Channels are slices (object) or modes (probe). "Paper B" is deep generative priors.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Complex, Inexact
 from torch import Tensor, nn
@@ -23,17 +25,29 @@ def _conv(i: int, o: int, dtype: torch.dtype) -> nn.Conv2d:
     return nn.Conv2d(i, o, 3, padding=1, padding_mode="circular", dtype=dtype)
 
 
-class Block(nn.Sequential):
-    """Twice: convolution, activation, normalisation, in that order."""
+class Style(NamedTuple):
+    """What a block is made of; ``norm_first`` normalises before the activation.
 
-    def __init__(self, i: int, o: int, name: Activation, dtype: torch.dtype) -> None:
+    The paper names no order; its code activates first.
+    """
+
+    name: Activation = "relu"
+    dtype: torch.dtype = torch.float32
+    norm_first: bool = False
+
+
+class Block(nn.Sequential):
+    """Twice: convolution, then activation and normalisation in the style's order."""
+
+    def __init__(self, i: int, o: int, style: Style) -> None:
         layers: list[nn.Module] = []
         for inputs in (i, o):
-            layers += [
-                _conv(inputs, o, dtype),
-                activation(name, o),
-                BatchNorm(o, is_complex=dtype.is_complex),
+            after = [
+                activation(style.name, o),
+                BatchNorm(o, is_complex=style.dtype.is_complex),
             ]
+            after = after[::-1] if style.norm_first else after
+            layers += [_conv(inputs, o, style.dtype), *after]
         super().__init__(*layers)
 
 
@@ -64,21 +78,21 @@ class UNet(nn.Module):
         depth: int = 3,
         filters: int = 16,
         name: Activation = "relu",
+        norm_first: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        style = Style(name, dtype, norm_first)
         widths = [filters << level for level in range(depth)]
         ins = [channels, *widths[:-1]]
         deepest = filters << depth
         self.down = nn.ModuleList(
-            Block(i, o, name, dtype) for i, o in zip(ins, widths, strict=True)
+            Block(i, o, style) for i, o in zip(ins, widths, strict=True)
         )
         self.pool = MaxPool()
-        self.bottom = Block(widths[-1], deepest, name, dtype)
+        self.bottom = Block(widths[-1], deepest, style)
         self.up = nn.ModuleList(Up(2 * w, w, dtype) for w in reversed(widths))
-        self.join = nn.ModuleList(
-            Block(2 * w, w, name, dtype) for w in reversed(widths)
-        )
+        self.join = nn.ModuleList(Block(2 * w, w, style) for w in reversed(widths))
         self.last = _conv(filters, channels, dtype)
 
     def forward(self, maps: Maps) -> Maps:
@@ -135,6 +149,7 @@ class UNetField(nn.Module):
         depth: int = 3,
         filters: int = 16,
         name: Activation = "relu",
+        norm_first: bool = False,
         noise: float = 0.025,
         whole: bool = False,
         margin_px: int | None = None,
@@ -144,7 +159,14 @@ class UNetField(nn.Module):
         super().__init__()
         dtype = torch.complex64 if kind == "complex" else torch.float32
         self.kind: ObjectKind = kind
-        self.net = UNet(channels, depth=depth, filters=filters, name=name, dtype=dtype)
+        self.net = UNet(
+            channels,
+            depth=depth,
+            filters=filters,
+            name=name,
+            norm_first=norm_first,
+            dtype=dtype,
+        )
         self.step_px = 1 << depth
         self.noise, self.whole, self.scale = noise, whole, scale
         self.margin_px = reach_px(depth) if margin_px is None else margin_px

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -179,7 +179,28 @@ class Background(nn.Module):
 
     def __init__(self, shape: tuple[int, int], *, start_counts: float = 1e-2) -> None:
         super().__init__()
+        self._least = start_counts
         self.root = nn.Parameter(torch.full(shape, start_counts**0.5))
+
+    @torch.no_grad()
+    def begin(
+        self,
+        counts: Float[Tensor, "b k k"],
+        *,
+        quantile: float,
+        mask: Bool[Tensor, "k k"] | Bool[Tensor, "b k k"] | None = None,
+    ) -> None:
+        """Start, the same everywhere, at a low quantile of the mean pattern.
+
+        Where a pattern is darkest there is little but background. Pixels that are
+        masked in every pattern say nothing; if all are, nothing changes.
+        """
+        used = torch.ones_like(counts) if mask is None else mask.expand(counts.shape)
+        seen = used.sum(0)
+        mean = torch.where(used > 0, counts, 0).sum(0) / seen.clamp_min(1)
+        if bool(seen.any()):
+            least = mean[seen > 0].quantile(quantile).clamp_min(self._least)
+            self.root.fill_(float(least.sqrt()))
 
     def forward(self) -> Float[Tensor, "k k"]:
         """Return the counts per pixel."""

@@ -6,33 +6,34 @@ from torch import Tensor
 
 from ptystream.errors import ConfigError
 from ptystream.models.field import Box, Field
-from ptystream.models.hashgrid import HashGrid
-from ptystream.models.multires import MultiRes
 from ptystream.models.pixels import Pixels
-from ptystream.models.siren import Siren
-from ptystream.models.unet import UNetField
 from ptystream.physics.forward import Background, Detector, near_field
 from ptystream.physics.propagate import angular_spectrum, far_field, fresnel
+from ptystream.recon.background import BackgroundOptics
 from ptystream.recon.handover import Pupil
-from ptystream.recon.hold import Held, ObjectHold, probe_hold
-from ptystream.recon.learners import (
-    Learner,
-    NeuralLearner,
-    PixelLearner,
-    at_unit_light,
+from ptystream.recon.hold import Held, ObjectHold
+from ptystream.recon.learners import Learner, PixelLearner, at_unit_light
+from ptystream.recon.networks import (
+    network_learner,
+    object_network,
+    probe_network,
+    probe_normalisation,
 )
 from ptystream.recon.nuisance import Nuisance
 from ptystream.recon.optics import FusedOptics, GeneralOptics, Optics, Way
 from ptystream.recon.options import ReconOptions
+from ptystream.recon.published import PlainOptics
 from ptystream.recon.regularise import Prior
 from ptystream.recon.setting import Setting
 
 UNET_WARMUP = 200
 """Steps with pixels before a U-Net takes over, where nothing is said: without an
 estimate as its input it has nothing to begin with."""
-PRETRAIN_RATE = {"hashgrid": 1e-3, "unet": 3e-3}
-"""Adam's rates while a network is taught, where not those of its engine. At paper B's
-10⁻³ a U-Net is 4 to 10 times as far off after 100 steps as at this (60² object)."""
+UNET_PRETRAIN_RATE = 3e-3
+"""At paper B's 10⁻³ a U-Net is 4 to 10 times as far off after 100 steps as at this (60²
+object)."""
+HASH_PRETRAIN_RATE = 0.1
+"""For a hash grid's outputs; over ``output_scale`` for its parameters."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -65,45 +66,12 @@ def object_field(
     o = options.object
     if o.field == "pixels":
         return object_pixels(options, device)
-    hold = object_hold(options) if hold is None else hold
-    return Held(_object_network(options, device), hold).to(device)
+    return object_network(options, device, hold or object_hold(options))
 
 
 def object_pixels(options: ReconOptions, device: torch.device) -> Pixels:
     """Return an empty object of pixels."""
     return Pixels(options.object.slices, device=str(device))
-
-
-def _object_network(options: ReconOptions, device: torch.device) -> Field:
-    """Return the network that makes the object."""
-    o, kind = options.object, options.physics.kind
-    if o.field == "multires":
-        return MultiRes(
-            o.slices,
-            kind=kind,
-            levels=o.levels,
-            features=o.features,
-            width=o.width,
-            device=str(device),
-        )
-    if o.field == "unet":
-        return UNetField(
-            o.slices,
-            kind=kind,
-            depth=o.depth,
-            filters=o.filters,
-            noise=o.noise,
-            whole=o.whole,
-        )
-    return Siren(
-        o.slices,
-        kind=kind,
-        width=o.width,
-        hidden=o.hidden,
-        omega_first=o.omega0,
-        scale_px=o.scale_px,
-        flat=1.0,
-    )
 
 
 def object_learner(
@@ -112,7 +80,7 @@ def object_learner(
     """Return what teaches the object; pixels are put under the constraints here."""
     e = options.engine
     if isinstance(field, Pixels):
-        hold = object_hold(options) if hold is None else hold
+        hold = hold or object_hold(options)
         return PixelLearner(
             field,
             rate=e.object_rate,
@@ -120,10 +88,8 @@ def object_learner(
             settling=e.settling,
             constraint=None if hold.idle else hold,
         )
-    if options.object.field == "unet":
-        return NeuralLearner(field, net_rate=e.unet_rate, grid_rate=e.grid_rate)
-    rate = e.siren_rate if options.object.field == "siren" else e.net_rate
-    return NeuralLearner(field, net_rate=rate, grid_rate=e.grid_rate)
+    rates = {"siren": e.siren_rate, "unet": e.unet_rate}
+    return network_learner(field, options, rates.get(options.object.field, e.net_rate))
 
 
 def reach(options: ReconOptions, *, network: bool) -> float:
@@ -147,6 +113,7 @@ def probe_field(
     if options.probe.field == "pixels":
         return probe_pixels(first)
     pupil, pixels = probe_pupil(first, options), probe_pixels(first)
+    pupil.show(pixels, box)
     for _ in range(options.probe.pretrain_steps):
         pupil.lesson(pixels, box)
     return pupil.graduate()
@@ -163,39 +130,33 @@ def object_pupil(
     options: ReconOptions, device: torch.device, hold: ObjectHold
 ) -> Pupil:
     """Return the object's network, to be taught while pixels learn."""
-    network = Held(_object_network(options, device), hold).to(device)
-    seed = options.engine.seed
-    if options.object.field == "unet":
-        rate = PRETRAIN_RATE["unet"]
-        return Pupil(network, NeuralLearner(network, net_rate=rate, grid_rate=0.0))
-    return Pupil(network, object_learner(network, options), seed=seed)
+    return as_pupil(object_network(options, device, hold), options)
+
+
+def as_pupil(network: Field, options: ReconOptions) -> Pupil:
+    """Return the object's network as one that is taught; ValueError for pixels."""
+    if not isinstance(network, Held):
+        raise ValueError(f"{type(network).__name__} need no lessons: write to them")
+    teacher = _teacher(network, options, options.object.field)
+    teacher = teacher or object_learner(network, options)
+    return Pupil(network, teacher, seed=options.engine.seed)
 
 
 def probe_pupil(first: Complex[Tensor, "m k k"], options: ReconOptions) -> Pupil:
     """Return the probe's network, to be taught; ``first`` is at unit light."""
-    network = _probe_network(first, options)
-    rate = PRETRAIN_RATE[options.probe.field]
-    return Pupil(network, NeuralLearner(network, net_rate=rate, grid_rate=0.0))
+    network = probe_network(first, options)
+    teacher = _teacher(network, options, options.probe.field)
+    return Pupil(network, teacher or probe_learner(network, options, first))
 
 
-def _probe_network(first: Complex[Tensor, "m k k"], options: ReconOptions) -> Held:
-    """Return a network that knows nothing yet; the first probe's maximum may stay."""
-    p = options.probe
-    hold = probe_hold(_peak(first, options), orthogonal=_orthogonal(options))
-    if p.field == "unet":
-        return Held(
-            UNetField(
-                len(first),
-                depth=p.depth,
-                filters=p.filters,
-                noise=p.noise,
-                whole=True,
-                empty=0j,
-            ),
-            hold,
-        ).to(first.device)
-    net = HashGrid(len(first), size_px=first.shape[-1], output_scale=100.0, peak=None)
-    return Held(net, hold).to(first.device)
+def _teacher(network: Field, options: ReconOptions, field: str) -> Learner | None:
+    """Return what teaches a network an estimate; None: what teaches it patterns."""
+    rates = {
+        "unet": UNET_PRETRAIN_RATE,
+        "hashgrid": HASH_PRETRAIN_RATE / options.hashgrid.output_scale,
+    }
+    rate = options.engine.pretrain_rate or rates.get(field)
+    return None if rate is None else network_learner(network, options, rate)
 
 
 def probe_learner(
@@ -208,22 +169,10 @@ def probe_learner(
             field,
             rate=e.probe_rate,
             momentum=e.momentum,
-            constraint=probe_hold(_peak(first, options), orthogonal=False),
+            constraint=probe_normalisation(first, options),
         )
-    rate = e.unet_rate if options.probe.field == "unet" else e.net_rate
-    return NeuralLearner(field, net_rate=0.1 * rate, grid_rate=e.grid_rate)
-
-
-def _orthogonal(options: ReconOptions) -> bool:
-    """Return whether a network's modes are mixed in each step."""
-    return options.probe.orthogonal_steps > 0 and options.probe.modes > 1
-
-
-def _peak(first: Complex[Tensor, "m k k"], options: ReconOptions) -> float | None:
-    """Return the largest amplitude that the probe is held at, if it is."""
-    if options.probe.normalise == "light":
-        return None
-    return float(at_unit_light(first).abs().max())
+    rate = 0.1 * (e.unet_rate if options.probe.field == "unet" else e.net_rate)
+    return network_learner(field, options, e.probe_net_rate or rate)
 
 
 def prior(options: ReconOptions) -> Prior:
@@ -236,13 +185,14 @@ def prior(options: ReconOptions) -> Prior:
         probe=p.probe_penalty,
         probe_steps=p.probe_penalty_steps,
         phase_only=p.kind != "complex",
+        published=p.priors == "code",
     )
 
 
 def nuisance(options: ReconOptions, device: torch.device) -> Nuisance | None:
     """Return what is learned of each exposure; None for nothing."""
     n = options.nuisance
-    if n.positions == "given" and not n.intensity:
+    if n.positions == "given" and not (n.intensity or n.scale):
         return None
     return Nuisance(n, options.engine.store, device)
 
@@ -253,11 +203,28 @@ def optics(
     device: torch.device,
     learned: Nuisance | None = None,
 ) -> Optics:
-    """Return the experiment: by hand where it is the common one.
+    """Return the experiment as the object's first field needs it.
 
     Raises:
         ConfigError: a length that the experiment needs is not known.
     """
+    made = _optics(options, setting, device, learned)
+    network = options.object.field != "pixels" and not warmup_steps(options)
+    return as_weighed(made, options) if network else made
+
+
+def as_weighed(made: Optics, options: ReconOptions) -> Optics:
+    """Return the experiment as a network for the object needs it."""
+    return made if options.engine.by_light else PlainOptics(made)
+
+
+def _optics(
+    options: ReconOptions,
+    setting: Setting,
+    device: torch.device,
+    learned: Nuisance | None,
+) -> Optics:
+    """Return the experiment: by hand where it is the common one."""
     p = options.physics
     plain = options.object.slices == 1 and p.model == "far" and p.fly_points == 1
     if plain and p.loss == "smooth_l1" and not p.background and learned is None:
@@ -268,15 +235,15 @@ def optics(
         p.fly_points,
         p.fly_rule,
     )
-    size = (setting.size, setting.size)
-    background = Background(size, start_counts=1e-4) if p.background else None
-    return GeneralOptics(
+    told = {"loss": p.loss, "beta": options.engine.beta, "nuisance": learned}
+    if not p.background:
+        return GeneralOptics(way, **told)
+    return BackgroundOptics(
         way,
-        loss=p.loss,
-        beta=options.engine.beta,
-        background=None if background is None else background.to(device),
+        Background((setting.size, setting.size), start_counts=1e-4).to(device),
+        quantile=p.background_start,
         background_rate=p.background_rate,
-        nuisance=learned,
+        **told,
     )
 
 

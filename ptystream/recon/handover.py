@@ -23,16 +23,21 @@ class Pupil:
         self._network, self._teacher = network, teacher
         self._rng = np.random.default_rng(seed)
 
+    @torch.no_grad()
+    def show(self, pixels: Pixels, box: Box) -> None:
+        """Give the pixels on the box to a U-Net, whose input they are."""
+        self._network.see(box, pixels.window(box))
+
     def lesson(self, pixels: Pixels, box: Box) -> Float[Tensor, ""]:
         """Come nearer to the pixels on the box, or a part of it; return the error.
 
         A U-Net is given them as its input: it becomes an auto-encoder of them.
         """
+        self.show(pixels, box)
         with torch.no_grad():
-            self._network.see(box, pixels.window(box))
             part = box if self._network.whole else self._part(box)
-            target = pixels.window(part)
-        self._network.cover(part)
+            target = self._network.hold(pixels.window(part))  # all it can become
+        self._network.cover(box)
         wrong = self._teacher.window(part) - target
         trust = torch.ones_like(wrong[0].real)
         finite = torch.isfinite(wrong.real).all() & torch.isfinite(wrong.imag).all()

@@ -50,7 +50,7 @@ class RowAdam:
 
 
 class Nuisance:
-    """Corrections to the exposures of a store, by slot.
+    """Corrections to the exposures of a store, by slot, and one factor on all light.
 
     ``learn`` is for frames that object and probe learn from as well; held-out ones are
     only ``fit``, so that a wrong place is not taken for a wrong object. The gauge: the
@@ -64,6 +64,7 @@ class Nuisance:
         self.options = options
         self.positions = Positions(frames).to(device)
         self.log_brightness = Parameter(torch.zeros(frames, device=device))
+        self.log_scale = Parameter(torch.zeros((), device=device))
         self._lever_px = torch.zeros(frames, 2, device=device)
         self._used = torch.zeros(frames, dtype=torch.bool, device=device)
         self._first_px: np.ndarray | None = None
@@ -72,6 +73,7 @@ class Nuisance:
         self._offsets = RowAdam(self.positions.offset_px)
         self._lights = RowAdam(self.log_brightness)
         self._affine = Adam([self.positions.affine])
+        self._scale = Adam([self.log_scale])
         self._steps = 0
 
     def place(self, slot: int, position_px: np.ndarray, *, trained: bool) -> None:
@@ -90,8 +92,8 @@ class Nuisance:
         return (self.positions(frame, lever) - lever).clamp(-bound, bound)
 
     def brightness(self, frame: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Return the light of each exposure over that of the mean."""
-        return self.log_brightness[frame].exp()
+        """Return the light of each exposure over that of object and probe."""
+        return (self.log_brightness[frame] + self.log_scale).exp()
 
     def learn(
         self, frame: Int[Tensor, " b"], fade: float, finite: Bool[Tensor, ""]
@@ -101,6 +103,8 @@ class Nuisance:
         if self._awake and self.options.positions in ("affine", "both"):
             rate = self.options.position_rate_px * fade / float(self._extent_px)
             self._affine.update(rate, finite)
+        if self.options.scale:
+            self._scale.update(self.options.scale_rate * fade, finite)
         self.fit(frame, fade, finite)
         if self._steps % GAUGE == 1:
             self._fix_gauge()
@@ -114,7 +118,7 @@ class Nuisance:
             self._offsets.update(frame, o.position_rate_px * fade, finite)
         if self._awake and o.intensity:
             self._lights.update(frame, o.intensity_rate * fade, finite)
-        for part in (*self.positions.parameters(), self.log_brightness):
+        for part in (*self.positions.parameters(), self.log_brightness, self.log_scale):
             part.grad = None
 
     @property

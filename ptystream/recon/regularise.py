@@ -17,6 +17,7 @@ class Prior:
     They stand beside the mean loss of a detector pixel, so they mean the same whatever
     the batch, its window or the dose. The probe's counts for the first ``probe_steps``.
     ``phase_only``: the object is a phase or potential, empty where that is 0.
+    ``published``: variation and surface as paper B's code has them, not its text.
     """
 
     tv_xy: float = 0.0
@@ -25,6 +26,7 @@ class Prior:
     probe: float = 0.0
     probe_steps: int = 0
     phase_only: bool = False
+    published: bool = False
 
     @property
     def idle(self) -> bool:
@@ -50,10 +52,13 @@ class Prior:
     def _object(self, window: Complex[Tensor, "s h w"]) -> Complex[Tensor, "s h w"]:
         """Return the gradient by the object."""
         leaf = window.detach().requires_grad_()
-        total = total_variation(leaf, weight_xy=self.tv_xy, weight_z=self.tv_z)
+        code = self.published
+        total = total_variation(
+            leaf, weight_xy=self.tv_xy, weight_z=self.tv_z, published=code
+        )
         if self.surface:
             volume = leaf.angle() if self.phase_only else leaf
-            total = total + surface_zero(volume, weight=self.surface)
+            total = total + surface_zero(volume, weight=self.surface, published=code)
         return torch.autograd.grad(total, leaf)[0]
 
     @torch.enable_grad()

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from ptystream.models.field import Box, Field
 from ptystream.models.pixels import Pixels
-from ptystream.physics.constraints import orthogonalise
 from ptystream.recon.build import (
+    as_pupil,
+    as_weighed,
     object_field,
     object_hold,
     object_learner,
@@ -22,6 +23,7 @@ from ptystream.recon.build import (
 from ptystream.recon.engine import Engine
 from ptystream.recon.handover import Pupil
 from ptystream.recon.learners import at_unit_light
+from ptystream.recon.networks import ORTHOGONAL
 from ptystream.recon.options import ReconOptions
 
 
@@ -63,6 +65,23 @@ class Stages:
         """Whether the object is a network by now."""
         return not isinstance(self.object, Pixels)
 
+    def begin(self, box: Box, estimate: Complex[Tensor, "s h w"]) -> None:
+        """Let the object start as an estimate: pixels are set, a network is taught it.
+
+        A network sees it in ``object.pretrain_steps`` lessons.
+        """
+        estimate = estimate.to(self._first)
+        if isinstance(self.object, Pixels):
+            self.object.write(box, estimate)
+            return
+        teacher = object_pixels(self._options, self._first.device)
+        teacher.write(box, estimate)
+        pupil = as_pupil(self.object, self._options)
+        pupil.show(teacher, box)
+        for _ in range(self._options.object.pretrain_steps):
+            pupil.lesson(teacher, box)
+        pupil.graduate()
+
     def advance(self, engine: Engine, box: Box) -> bool:
         """Do what is due after a step; True if a network took over.
 
@@ -73,7 +92,8 @@ class Stages:
             self._hold.identical = False
         every = options.probe.orthogonal_steps
         if every and step % every == 0 and isinstance(self.probe, Pixels):
-            self.probe.write(self._frame, orthogonalise(self._probe_now()))
+            mix = ORTHOGONAL[options.probe.orthogonal_by]
+            self.probe.write(self._frame, mix(self._probe_now()))
         if self._object_pupil is None and self._probe_pupil is None:
             return False
         self._teach(step, box)
@@ -100,10 +120,15 @@ class Stages:
     def _hand_over(self, engine: Engine, box: Box) -> None:
         """Put the networks in the pixels' place."""
         if self._object_pupil is not None:
+            if isinstance(self.object, Pixels):
+                self._object_pupil.show(self.object, box)
             self.object = self._object_pupil.graduate()
             self.object.cover(box)
             self.objects = object_learner(self.object, self._options, self._hold)
+            engine.optics = as_weighed(engine.optics, self._options)
         if self._probe_pupil is not None:
+            if isinstance(self.probe, Pixels):
+                self._probe_pupil.show(self.probe, self._frame)
             self.probe = self._probe_pupil.graduate()
             self.probes = probe_learner(self.probe, self._options, self._first)
         self._object_pupil = self._probe_pupil = None

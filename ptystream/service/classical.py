@@ -13,11 +13,13 @@ from ptystream.buffers.store import is_held_out
 from ptystream.config import Config
 from ptystream.errors import ConfigError
 from ptystream.models.field import Box
+from ptystream.models.pixels import Pixels
 from ptystream.publish.sink import RunEnd
 from ptystream.recon.classical.engine import Engine
-from ptystream.recon.classical.make import make
+from ptystream.recon.classical.make import make, make_as_told
 from ptystream.recon.classical.problem import Problem
 from ptystream.recon.snapshot import Quality, Snapshot
+from ptystream.service.first_object import Seen
 from ptystream.service.offline import (
     REPORT_S,
     Acquired,
@@ -52,7 +54,7 @@ def reconstruct(
         raise ConfigError(f"engine.held_out {share}: nothing is left to learn from")
     with training_threads(config.engine.threads):
         problem = _problem(scan_run, scan.exposures, learned)
-        engine = make(name, problem)
+        engine = make_as_told(name, problem, config.classical)
         judge = _judge(problem, scan_run, held)
         began_s = time.monotonic()
         best, why = _best(
@@ -97,14 +99,31 @@ def _problem(
     corners = _corners(scan_run, exposures).round()
     y, x = (int(v) for v in corners.amin(0))
     bottom, right = (int(v) + scan_run.shape[0] for v in corners.amax(0))
-    mask = scan_run.extras.mask
+    box, mask = Box(y, x, bottom - y, right - x), scan_run.extras.mask
+    seen = Seen(
+        scan_run.first_probe(learned).to(torch.complex64), _corners(scan_run, learned)
+    )
     return Problem(
         _amplitude(learned),
-        _corners(scan_run, learned),
-        scan_run.first_probe(learned).to(torch.complex64),
-        box=Box(y, x, bottom - y, right - x),
+        seen.corners_px,
+        seen.probe,
+        object=_object(scan_run, box, seen),
+        box=box,
         mask=None if mask is None else torch.from_numpy(mask),
     )
+
+
+def _object(scan_run: ScanRun, box: Box, seen: Seen) -> Complex[Tensor, "h w"] | None:
+    """Return what the object begins as on the canvas; None for empty space."""
+    given = scan_run.extras.given_object
+    if given is None:
+        return None
+    place, values = given.placed(scan_run.pixel_m, 1, seen)
+    pixels = Pixels()
+    pixels.write(place, values)
+    pixels.cover(box)
+    with torch.no_grad():
+        return pixels.window(box)[0]
 
 
 def _amplitude(exposures: list[Exposure]) -> Tensor:

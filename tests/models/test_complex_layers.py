@@ -7,6 +7,7 @@ from ptystream.models.complex_layers import (
     BatchNorm,
     MaxPool,
     ModRelu,
+    PhaseRelu,
     Relu,
     activation,
 )
@@ -59,7 +60,19 @@ def test_modrelu_keeps_the_phase_and_shifts_the_amplitude():
     assert (~kept).any()
 
 
-@pytest.mark.parametrize("layer", [Relu(), MaxPool(), ModRelu(2).double()])
+def test_phaserelu_keeps_what_points_along_the_real_axis():
+    z = maps(2, 3, 4, 4)
+    angle = z.angle().abs()
+    expected = z.abs() * angle.clamp(max=torch.pi / 2).cos().square()
+    out = PhaseRelu()(z)
+    torch.testing.assert_close(out, expected.to(z.dtype))
+    torch.testing.assert_close(PhaseRelu()(z.real), z.real.relu())
+    dark = torch.zeros(1, 1, 2, 2, dtype=z.dtype, requires_grad=True)
+    PhaseRelu()(dark).real.sum().backward()
+    assert torch.isfinite(torch.view_as_real(dark.grad)).all()
+
+
+@pytest.mark.parametrize("layer", [Relu(), MaxPool(), ModRelu(2).double(), PhaseRelu()])
 def test_gradients_agree_with_finite_differences(layer):
     z = maps(1, 2, 4, 4).requires_grad_()
     assert torch.autograd.gradcheck(layer, [z])
@@ -74,5 +87,6 @@ def test_zero_has_a_finite_gradient():
 def test_activations_go_by_name():
     assert isinstance(activation("relu", 2), Relu)
     assert isinstance(activation("modrelu", 2), ModRelu)
+    assert isinstance(activation("phaserelu", 2), PhaseRelu)
     with pytest.raises(ValueError, match="swish"):
         activation("swish", 2)

@@ -67,7 +67,7 @@ def test_a_window_is_the_crop_of_a_larger_one():
 
 
 def test_the_lookup_is_kept_for_the_box():
-    scheme = HashGrid(size_px=20, **SMALL).phase.scheme
+    scheme = Scheme(make_levels(2, 4, 2.0, 128), 20, (0, 0), signed=False)
     box = Box(0, 0, 20, 20)
     assert lookups(box, scheme, CPU)[0] is lookups(box, scheme, CPU)[0]
 
@@ -78,7 +78,8 @@ def test_the_start_is_small_and_the_two_nets_differ():
     box = Box(0, 0, 16, 16)
     assert 0 < field.window(box).abs().max() < 1e-3
     assert field.amplitude.table.abs().max() <= 1e-4
-    assert not torch.equal(field.amplitude(box), field.phase(box))
+    amplitude, phase = (field._read(n, box) for n in (field.amplitude, field.phase))
+    assert not torch.equal(amplitude, phase)
 
 
 def test_the_peak_is_held_over_all_modes():
@@ -91,8 +92,35 @@ def test_absolute_is_the_code_s_amplitude():
     folded = HashGrid(size_px=16, peak=None, absolute=True, **SMALL)
     folded.load_state_dict(field.state_dict())
     box = Box(0, 0, 16, 16)
-    turn = torch.exp(1j * field.phase(box) * 1e4)
+    turn = torch.exp(1j * field._read(field.phase, box))
     torch.testing.assert_close(folded.window(box) / turn, field.window(box).abs() + 0j)
+
+
+def test_an_object_s_coordinates_span_what_was_covered_before_the_first_reading():
+    field, told = (
+        HashGrid(peak=None, **SMALL),
+        HashGrid(size_px=30, origin_px=(-5, 7), peak=None, **SMALL),
+    )
+    told.load_state_dict(field.state_dict())
+    assert field.cover(Box(-5, 7, 10, 10)) is False
+    field.cover(Box(15, 17, 10, 10))
+    inside, outside = Box(0, 10, 6, 6), Box(90, 90, 6, 6)
+    torch.testing.assert_close(field.window(inside), told.window(inside))
+    field.cover(outside)  # too late: what is learned stays where it is
+    torch.testing.assert_close(field.window(inside), told.window(inside))
+
+
+def test_an_object_of_another_kind_has_one_net():
+    field = HashGrid(2, kind="phase", size_px=16, **SMALL)
+    box = Box(0, 0, 16, 16)
+    assert field.amplitude is None
+    torch.testing.assert_close(field.window(box).abs(), torch.ones(2, 16, 16))
+
+
+def test_flat_is_added_to_the_amplitude():
+    empty = HashGrid(size_px=16, peak=None, output_scale=1.0, flat=1.0, **SMALL)
+    window = empty.window(Box(0, 0, 16, 16))
+    torch.testing.assert_close(window, torch.ones(1, 16, 16) + 0j, rtol=0, atol=1e-2)
 
 
 def test_a_window_first_seen_by_a_snapshot_can_still_be_trained():

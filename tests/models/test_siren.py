@@ -56,6 +56,28 @@ def test_a_window_is_the_crop_of_a_larger_one(y, x):
     torch.testing.assert_close(field.window(box), large)
 
 
+@pytest.mark.parametrize(
+    ("kind", "first", "last"), [("unit", 0.0, 1.0), ("signed", -1.0, 1.0)]
+)
+def test_the_papers_coordinates_span_the_scan(kind, first, last):
+    field = Siren(coordinates=kind, **SMALL)
+    field.cover(Box(-3, 10, 8, 8))
+    field.cover(Box(5, 10, 8, 5))
+    line = torch.linspace(first, last, 16)  # rows -3 … 12; as many columns from 10
+    expected = torch.cartesian_prod(line, line)
+    inputs = []
+    field.phase.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    for _ in range(2):
+        field.window(Box(-3, 10, 16, 16))
+        torch.testing.assert_close(inputs.pop(), expected)
+        field.cover(Box(90, 90, 5, 5))  # too late: it would move what is learned
+
+
+def test_each_layer_has_its_own_omega():
+    net = Siren(omega_first=9.0, omega_hidden=4.0, **SMALL).phase
+    assert [layer.omega for layer in net[:-1]] == [9.0, 4.0, 4.0]
+
+
 def test_there_is_nothing_to_cover():
     assert Siren(**SMALL).cover(Box(-5000, 10, 4, 4)) is False
 

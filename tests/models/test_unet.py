@@ -43,7 +43,7 @@ def test_the_papers_networks_have_their_number_of_parameters(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
-@pytest.mark.parametrize("name", ["relu", "modrelu"])
+@pytest.mark.parametrize("name", ["relu", "modrelu", "phaserelu"])
 def test_the_shape_is_kept_and_every_parameter_learns(dtype, name):
     net = UNet(3, **SMALL, name=name, dtype=dtype)
     out = net(torch.randn(2, 3, 16, 24, dtype=dtype))
@@ -51,6 +51,14 @@ def test_the_shape_is_kept_and_every_parameter_learns(dtype, name):
     assert out.dtype == dtype
     out.abs().square().sum().backward()
     assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_normalisation_stands_before_or_after_the_activation(norm_first):
+    net = UNet(1, norm_first=norm_first, dtype=torch.complex64, **SMALL)
+    order = [type(layer).__name__ for layer in net.bottom]
+    after = ["BatchNorm", "Relu"] if norm_first else ["Relu", "BatchNorm"]
+    assert order == 2 * ["Conv2d", *after]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -13,6 +13,16 @@ SECTIONS = {
     "EngineOptions",
     "PhysicsOptions",
     "NuisanceOptions",
+    "HashGridOptions",
+    "FirstObjectSettings",
+    "RefineSettings",
+    "EpieOptions",
+    "RpieOptions",
+    "DmOptions",
+    "RaarOptions",
+    "WaspOptions",
+    "ApgOptions",
+    "AdOptions",
 }
 
 
@@ -31,6 +41,9 @@ def test_every_setting_is_explained():
         ("physics.model=near", "physics", "model", "near"),
         ("physics.slice_m=1e-6", "physics", "slice_m", 1e-6),
         ("nuisance.positions=both", "nuisance", "positions", "both"),
+        ("nuisance.scale_rate=0.1", "nuisance", "scale_rate", 0.1),
+        ("hashgrid.growth=2.0", "hashgrid", "growth", 2.0),
+        ("engine.phase_rate=0.5", "engine", "phase_rate", 0.5),
     ],
 )
 def test_settings_reach_the_reconstruction(flag, section, key, value):
@@ -48,6 +61,14 @@ def test_settings_reach_the_reconstruction(flag, section, key, value):
         "physics.loss=huber",
         "nuisance.position_rate_px=0",
         "object.depth=9",
+        "object.coordinates=polar",
+        "probe.activation=swish",
+        "hashgrid.growth=1",
+        "physics.background_start=1.5",
+        "engine.adam=sgd",
+        "classical.raar.beta=2",
+        "classical.epie.object_step=-1",
+        "classical.ad.batch=0",
         "physics.fly=3",
     ],
 )

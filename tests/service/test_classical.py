@@ -1,11 +1,14 @@
 """Classical engines on a file: the same scan, the same honest quality."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ptystream.config import load
 from ptystream.errors import ConfigError
 from ptystream.service.classical import reconstruct
+from ptystream.service.first_object import FirstObject
 from ptystream.service.offline import Acquired
 from ptystream.service.scan import Extras
 from ptystream.wire.messages import Exposure, Frame, Geometry, ScanStart
@@ -48,6 +51,28 @@ def test_a_classical_engine_predicts_what_it_has_not_seen(name: str):
     assert np.isfinite(snapshot.object).all()
     assert told[-1].snapshot.step >= snapshot.step > 0
     assert end.refined == "the limit of 1.5 s"
+
+
+def test_an_engine_s_own_settings_reach_it():
+    """A step of 0 leaves the object empty, which no other setting would."""
+    still = settings("classical.epie.object_step=0", "classical.epie.probe_from=9999")
+    _, snapshot, _ = reconstruct(a_scan(), still, "epie", run="r", stop=lambda: True)
+    np.testing.assert_array_equal(snapshot.object, 1)
+
+
+def test_it_begins_with_the_object_that_it_is_given(tmp_path):
+    small = SmallScan(lines=8)
+    given = FirstObject(
+        small.object[None], (0.0, 0.0), (PIXEL_M, PIXEL_M), tmp_path / "warm.h5"
+    )
+    scan = a_scan()
+    extras = replace(scan.extras, given_object=given)
+    errors = [
+        reconstruct(each, settings(), "epie", run="r", stop=lambda: True)[1]
+        for each in (scan, replace(scan, extras=extras))
+    ]
+    cold, warm = (s.quality.held_out_error for s in errors)
+    assert warm < 0.1 * cold
 
 
 def test_a_stop_ends_it_after_a_sweep():

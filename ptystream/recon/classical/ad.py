@@ -27,7 +27,8 @@ class AD(Engine):
         rates = (self._options.object_rate, self._options.probe_rate * peak)
         both = (self.object, self.probe)
         self._adam = torch.optim.Adam(
-            [{"params": [p], "lr": r} for p, r in zip(both, rates, strict=True)]
+            [{"params": [p], "lr": r} for p, r in zip(both, rates, strict=True)],
+            betas=(self._options.beta_mean, self._options.beta_square),
         )
 
     def _sweep(self) -> Float[Tensor, ""]:

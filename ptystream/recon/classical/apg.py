@@ -35,8 +35,8 @@ class APG(Overlapping):
 
     @property
     def momentum(self) -> float:
-        """ω of the next sweep: 0, ¼, ⅖ … towards 1."""
-        return self._steps / (self._steps + 3)
+        """ω of the next sweep: 0, ¼, ⅖ … towards 1, or always 0."""
+        return self._steps / (self._steps + 3) if self._options.momentum else 0.0
 
     def _sweep(self) -> Float[Tensor, ""]:
         ahead = self._before.sub_(self.waves).mul_(-self.momentum).add_(self.waves)

@@ -9,6 +9,7 @@ from ptystream.recon.classical.engine import Engine
 from ptystream.recon.classical.options import (
     AdOptions,
     ApgOptions,
+    ClassicalOptions,
     DmOptions,
     EpieOptions,
     RaarOptions,
@@ -37,17 +38,33 @@ NAMES: tuple[str, ...] = tuple(_ENGINES)
 """What ``make`` takes."""
 
 
+def make_as_told(name: str, problem: Problem, options: ClassicalOptions) -> Engine:
+    """Build an engine with its part of the options.
+
+    Raises:
+        ConfigError: there is no such engine.
+    """
+    _known(name)
+    engine, _ = _ENGINES[name]
+    return engine(problem, getattr(options, name))
+
+
 def make(name: str, problem: Problem, **options: Any) -> Engine:
     """Build an engine; the options are those of its class in ``options``.
 
     Raises:
         ConfigError: there is no such engine, or it has no such option.
     """
-    if name not in _ENGINES:
-        raise ConfigError(f"engine {name!r}: expected one of {', '.join(NAMES)}")
+    _known(name)
     engine, settings = _ENGINES[name]
     unknown = options.keys() - settings.__dataclass_fields__.keys()
     if unknown:
         known = ", ".join(settings.__dataclass_fields__)
         raise ConfigError(f"{name} has no {', '.join(sorted(unknown))}: only {known}")
     return engine(problem, settings(**options))
+
+
+def _known(name: str) -> None:
+    """Raise ConfigError unless there is an engine of that name."""
+    if name not in _ENGINES:
+        raise ConfigError(f"engine {name!r}: expected one of {', '.join(NAMES)}")

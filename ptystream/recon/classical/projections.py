@@ -13,18 +13,19 @@ from ptystream.recon.classical.problem import Problem
 class DM(Overlapping):
     """Difference map (Thibault et al., Ultramicroscopy 109, 338, 2009; β = 1).
 
-    ψ += Π_F(2 Π_O ψ − ψ) − Π_O ψ.
+    ψ += Π_F((1 + α) Π_O ψ − α ψ) − Π_O ψ with α = 1; smaller ones are PtyPy's.
     """
 
     def __init__(self, problem: Problem, options: DmOptions | None = None) -> None:
-        super().__init__(problem, options or DmOptions())
+        self._options = options or DmOptions()
+        super().__init__(problem, self._options)
 
     def _sweep(self) -> Float[Tensor, ""]:
         self.project(self.waves)
-        total = torch.zeros_like(self.optics.power)
-        for at in self.optics.batches(self._overlap.batch):
+        alpha, total = self._options.alpha, torch.zeros_like(self.optics.power)
+        for at in self.optics.batches(self._options.batch):
             shared = self.optics.views(self.object, self.probe, at).waves()
-            mirrored = 2 * shared - self.waves[at]
+            mirrored = (1 + alpha) * shared - alpha * self.waves[at]
             change, _ = self.optics.to_measured(mirrored, at)
             step = mirrored.add_(change).sub_(shared)
             self.waves[at] += step

@@ -23,13 +23,15 @@ def test_ad_is_adam_on_the_gradient_that_autograd_gives(modes: int) -> None:
         box=plain.box,
         rescale=False,
     )
-    engine = make("ad", problem, object_rate=0.02, probe_rate=0.03)
+    rates = {"object_rate": 0.02, "probe_rate": 0.03}
+    engine = make("ad", problem, beta_mean=0.7, beta_square=0.95, **rates)
     assert plain.object is not None
     made = plain.object.clone().requires_grad_()
     probe = plain.probe.clone().requires_grad_()
     peak = float(plain.probe.abs().max())
     adam = torch.optim.Adam(
-        [{"params": [made], "lr": 0.02}, {"params": [probe], "lr": 0.03 * peak}]
+        [{"params": [made], "lr": 0.02}, {"params": [probe], "lr": 0.03 * peak}],
+        betas=(0.7, 0.95),
     )
     power = plain.amplitude.square().sum()
     for _ in range(3):

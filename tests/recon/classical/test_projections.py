@@ -65,6 +65,40 @@ def test_dm_is_its_formula(modes: int) -> None:
     np.testing.assert_allclose(engine.probe.numpy(), shared.probe, atol=1e-10)
 
 
+@pytest.mark.parametrize("inner", [1, 3])
+def test_a_projection_alternates_object_and_probe_so_often(inner: int) -> None:
+    case = tiny()
+    engine, waves = begin("dm", case, inner=inner)
+    shared = Shared(case)
+    engine.project(torch.from_numpy(waves))
+    for _ in range(inner):
+        shared(waves)
+    np.testing.assert_allclose(engine.object.numpy(), shared.object, atol=1e-10)
+    np.testing.assert_allclose(engine.probe.numpy(), shared.probe, atol=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_dm_with_less_reflection_is_its_formula(alpha: float) -> None:
+    case = tiny()
+    engine, waves = begin("dm", case, alpha=alpha)
+    engine.sweep()
+    overlap = Shared(case)(waves)
+    mirrored = (1 + alpha) * overlap - alpha * waves
+    expected = waves + all_measured(case, mirrored) - overlap
+    np.testing.assert_allclose(engine.waves.numpy(), expected, atol=1e-10)
+
+
+def test_apg_without_momentum_is_the_plain_proximal_gradient() -> None:
+    case = tiny()
+    engine = make("apg", case.problem(object=case.start()), momentum=False, inertia=0.0)
+    assert isinstance(engine, APG)
+    shared, now = Shared(case), engine.waves.numpy().copy()
+    for _ in range(3):
+        engine.sweep()
+        now = likely(case, shared(now), "poisson", 1.0)
+    np.testing.assert_allclose(engine.waves.numpy(), now, atol=1e-10)
+
+
 @pytest.mark.parametrize("beta", [0.75, 1.0])
 @pytest.mark.parametrize("modes", [1, 2])
 def test_raar_is_its_formula(modes: int, beta: float) -> None:
