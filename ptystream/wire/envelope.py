@@ -7,7 +7,8 @@ import numpy as np
 
 from ptystream.wire import codecs
 from ptystream.wire.codecs import Buffer, Encoding
-from ptystream.wire.messages import Frame, Message
+from ptystream.wire.columns import Columns
+from ptystream.wire.messages import Calibration, Frame, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,10 @@ class Limits:
     max_frame_bytes: int = 8 << 20
     max_samples: int = 1 << 20
     max_per_frame: int = 1 << 14
+    channel: str | None = None
+    """The one to take of a detector with several; None: its first."""
+    first_frame: int = 0
+    """What the wire calls the first frame of a scan, where it numbers as it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,11 @@ class EncodedFrame:
         """Fill ``out``, of this shape and dtype; raise DecodeError and nothing else."""
         codecs.decode_into(self.payload, self.encoding, out)
 
+    def decode_rows(self, first: int, stop: int) -> np.ndarray:
+        """Return rows ``first`` to ``stop``, maybe a view; raise DecodeError only."""
+        where = self.shape, np.dtype(self.dtype), first, stop
+        return codecs.decode_rows(self.payload, self.encoding, *where)
+
     def decode(self, arrived_s: float = 0.0) -> Frame:
         """Return the frame with its pixels; raise DecodeError and nothing else."""
         counts = np.empty(self.shape, self.dtype)
@@ -68,7 +78,7 @@ class Envelope:
     sender's wall clock.
     """
 
-    message: Message | EncodedFrame | UnknownKind
+    message: Message | EncodedFrame | Columns | Calibration | UnknownKind
     stream: str
     run: str
     seq: int | None

@@ -57,7 +57,8 @@ class Frame:
     """One diffraction pattern, zero frequency in the centre.
 
     ``index`` is the trigger index, from 0: the join key. ``counts`` is
-    ``[h, w]`` uint8, uint16 or uint32. Exposure times are the detector's own
+    ``[h, w]`` uint8, uint16 or uint32; the largest value of its type, and the one
+    below, mark pixels that can't be believed: dead, saturated. Exposure times are the detector's own
     clock; ``arrived_s`` is this machine's monotonic clock.
     """
 
@@ -74,7 +75,8 @@ class Samples:
     """A batch of encoder rows.
 
     ``first`` is the number of the first sample; sample ``s`` belongs to the
-    exposure ``s // per_frame``. ``position_m`` is ``[n, 2]`` float64 (y, x).
+    exposure ``s // per_frame``. ``position_m`` is ``[n, 2]`` float64 (y, x); where the
+    encoders tell, ``start_m`` and ``end_m`` are where each sample began and ended.
     """
 
     scan: str
@@ -82,6 +84,8 @@ class Samples:
     per_frame: int
     position_m: np.ndarray
     arrived_s: float = 0.0
+    start_m: np.ndarray | None = None
+    end_m: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,19 @@ class ScanEnd:
     stream: Literal["det", "pos"]
     reason: EndReason
     sent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A detector's own array for a scan, for pre-processing; it goes no further.
+
+    ``array`` is ``[h, w]`` as the frames are: ``pixel_mask`` uint32, 0 for a good
+    pixel; ``flatfield`` float32, the factor of each pixel.
+    """
+
+    scan: str
+    name: Literal["pixel_mask", "flatfield"]
+    array: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,14 +118,6 @@ def test_a_payload_of_another_size_is_refused(encoding):
             codecs.decode_into(payload, encoding, np.empty(shape, "<u2"))
 
 
-def test_blocks_without_a_header_decode():
-    counts = photons()
-    out = np.empty_like(counts)
-    blocks = bytes(codecs.encode(counts, "bslz4"))[12:]
-    codecs.decode_bslz4_blocks(blocks, 8192, out)
-    np.testing.assert_array_equal(out, counts)
-
-
 def test_unknown_names_are_refused():
     with pytest.raises(DecodeError, match="encoding"):
         codecs.decode_into(b"", "zip", np.empty((2, 2), "<u2"))
@@ -135,19 +127,3 @@ def test_unknown_names_are_refused():
         codecs.encode(np.ones((2, 2)), "raw")
     with pytest.raises(ValueError, match="encoding"):
         codecs.encode(photons(), "zip")  # pyright: ignore[reportArgumentType]
-
-
-def test_the_number_of_openmp_threads_is_left_as_it_was():
-    openmp = codecs._OPENMP
-    if openmp is None:
-        pytest.skip("this bitshuffle has no OpenMP")
-    before = openmp.omp_get_max_threads()
-    openmp.omp_set_num_threads(3)
-    try:
-        with codecs._one_thread():
-            assert openmp.omp_get_max_threads() == 1
-        payload = codecs.encode(photons(), "bslz4")
-        codecs.decode_into(payload, "bslz4", np.empty_like(photons()))
-        assert openmp.omp_get_max_threads() == 3
-    finally:
-        openmp.omp_set_num_threads(before)
