@@ -1,18 +1,11 @@
 """Where a stream comes from, as a URL: ``ptys+sub://host:port``."""
 
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import cast
 from urllib.parse import urlsplit
 
 from ptystream.errors import ConfigError
-from ptystream.ingest.protocols import PROTOCOLS
-
-Pattern = Literal["sub", "pull"]
-_EXPECTED = (
-    f"expected <protocol>+<pattern>://HOST:PORT or <protocol>+<pattern>+ipc:///PATH "
-    f"with protocol {' or '.join(PROTOCOLS)} and pattern sub or pull, "
-    f"such as ptys+sub://127.0.0.1:5555"
-)
+from ptystream.ingest.protocols import PROTOCOLS, Pattern, Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +22,67 @@ class Endpoint:
 
     def __str__(self) -> str:
         transport, rest = self.address.split("://", 1)
+        pattern = "" if self.pattern == "tcp" else f"+{self.pattern}"
         ipc = "+ipc" if transport == "ipc" else ""
-        return f"{self.protocol}+{self.pattern}{ipc}://{rest}"
+        return f"{self.protocol}{pattern}{ipc}://{rest}"
+
+    @property
+    def wire(self) -> Wire:
+        """Return how its protocol is received."""
+        return PROTOCOLS[self.protocol]
 
 
 def parse_endpoint(url: str) -> Endpoint:
     """Return the endpoint of a URL; raise ConfigError that says what was expected."""
     scheme, found, rest = url.partition("://")
-    protocol, _, tail = scheme.partition("+")
-    pattern, _, transport = tail.partition("+")
-    known = protocol in PROTOCOLS and pattern in get_args(Pattern)
-    if not (found and known and transport in ("", "tcp", "ipc")):
-        raise ConfigError(f"endpoint {url!r}: {_EXPECTED}")
-    address = _ipc(url, rest) if transport == "ipc" else _tcp(url, rest)
+    protocol, *tail = scheme.split("+")
+    wire = PROTOCOLS.get(protocol)
+    if not found or wire is None:
+        raise ConfigError(f"endpoint {url!r}: {_expected()}")
+    # Only a plain connection goes without a pattern.
+    pattern = tail.pop(0) if tail and "tcp" not in wire.patterns else "tcp"
+    if pattern not in wire.patterns or tail not in ([], ["tcp"], ["ipc"]):
+        raise ConfigError(f"endpoint {url!r}: {_expected(protocol)}")
+    address = _ipc(url, rest) if tail == ["ipc"] else _tcp(url, rest, protocol)
     return Endpoint(protocol, cast(Pattern, pattern), address)
 
 
-def _tcp(url: str, rest: str) -> str:
+def check_taking(endpoint: Endpoint, *, allowed: bool, how: str) -> None:
+    """Raise ConfigError for an endpoint that would take frames from its consumer.
+
+    ``how`` says which setting or flag allows it.
+    """
+    if endpoint.pattern in endpoint.wire.takes_away and not allowed:
+        raise ConfigError(
+            f"{endpoint}: a second consumer takes frames away from the first one, "
+            f"such as the file writer; if there is none, allow it with {how}"
+        )
+
+
+def _expected(protocol: str | None = None) -> str:
+    """Say how a URL of this protocol looks, or which protocols there are."""
+    if protocol is None:
+        return (
+            f"expected <protocol>+<pattern>://HOST:PORT or "
+            f"<protocol>+<pattern>+ipc:///PATH with protocol {' or '.join(PROTOCOLS)}, "
+            f"such as ptys+sub://127.0.0.1:5555"
+        )
+    wire = PROTOCOLS[protocol]
+    forms = [protocol if p == "tcp" else f"{protocol}+{p}" for p in wire.patterns]
+    port = f"[:{wire.default_port}]" if wire.default_port else ":PORT"
+    return f"expected {' or '.join(forms)}, then ://HOST{port}"
+
+
+def _tcp(url: str, rest: str, protocol: str) -> str:
     try:
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname, parts.port
     except ValueError as e:
-        raise ConfigError(f"endpoint {url!r}: {e}; {_EXPECTED}") from e
+        raise ConfigError(f"endpoint {url!r}: {e}; {_expected(protocol)}") from e
+    if port is None and not rest.endswith(":"):
+        port = PROTOCOLS[protocol].default_port
     if not host or not port or parts.netloc != rest or "@" in rest:
-        raise ConfigError(f"endpoint {url!r}: {_EXPECTED}")
+        raise ConfigError(f"endpoint {url!r}: {_expected(protocol)}")
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 

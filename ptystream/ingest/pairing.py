@@ -39,7 +39,9 @@ _TURN = 3.0  # a step to a neighbour this much longer than the other is a line's
 class JoinCounts:
     """Frames and samples of a scan so far; each is paired, waiting or lost.
 
-    ``partial`` of the paired exposures had not all of their samples.
+    ``partial`` of the paired exposures had not all of their samples. ``lead_frames``
+    is how far the newest frame is ahead of the newest sample, negative when behind, 0
+    before both have come; the bounds on what waits are its bounds.
     """
 
     frames: int
@@ -51,20 +53,24 @@ class JoinCounts:
     samples_waiting: int
     samples_lost: Mapping[str, int]
     partial: int
+    lead_frames: int
 
 
 class _SampleSet:
-    """The samples of one exposure: rows of NaN until they come."""
+    """The samples of one exposure: rows of NaN until they come.
+
+    A row is the mean's y and x, then those of start and end, where the encoders tell.
+    """
 
     __slots__ = ("count", "rows")
 
     def __init__(self, per_frame: int) -> None:
-        self.rows = np.full((per_frame, 2), np.nan)
+        self.rows = np.full((per_frame, 6), np.nan)
         self.count = 0
 
     def add(self, offset: int, rows: np.ndarray) -> int:
         """Put rows where they are still missing; return how many were new."""
-        place = self.rows[offset : offset + len(rows)]
+        place = self.rows[offset : offset + len(rows), : rows.shape[1]]
         missing = np.isnan(place[:, 0])
         place[missing] = rows[missing]
         new = int(missing.sum())
@@ -100,6 +106,7 @@ class Pairing:
         self._paired = IndexSet()
         self._given_up = IndexSet()
         self._per_frame = 0
+        self._newest_frame = self._newest_set = -1
         self._counts: Counter[str] = Counter()
         self._frames_lost: Counter[str] = Counter()
         self._samples_lost: Counter[str] = Counter()
@@ -139,7 +146,7 @@ class Pairing:
 
     def add_samples(self, samples: Samples) -> list[Exposure]:
         """Take encoder rows, of any number of exposures."""
-        rows = samples.position_m
+        rows = _columns(samples)
         self._per_frame = self._per_frame or samples.per_frame
         per_frame = self._per_frame
         if samples.per_frame != per_frame:
@@ -154,6 +161,7 @@ class Pairing:
             part = rows[at : at + per_frame - offset]
             done += self._add_rows(index, offset, part)
             touched.append(index)
+            self._newest_set = max(self._newest_set, index)
             at += len(part)
         # Only now: an exposure's neighbours come in the same batch.
         return done + [self._join(i) for i in touched if self._ready(i)]
@@ -183,6 +191,11 @@ class Pairing:
         return len(self._frames)
 
     @property
+    def used_up(self) -> bool:
+        """Return whether samples came, and each that did has found its frame."""
+        return self._counts["paired"] > 0 and not self._sets
+
+    @property
     def distinct_frames(self) -> int:
         """Return how many different frames came."""
         return self._counts["distinct"]
@@ -207,11 +220,19 @@ class Pairing:
                 reason: self._samples_lost[reason] for reason in SAMPLE_LOSSES
             },
             partial=counts["partial"],
+            lead_frames=self._lead_frames,
         )
+
+    @property
+    def _lead_frames(self) -> int:
+        if min(self._newest_frame, self._newest_set) < 0:
+            return 0
+        return self._newest_frame - self._newest_set
 
     def _saw(self, index: int) -> None:
         self._counts["distinct"] += index not in self._seen
         self._seen.add(index)
+        self._newest_frame = max(self._newest_frame, index)
 
     def _ready(self, index: int) -> bool:
         waiting = self._sets.get(index)
@@ -260,11 +281,14 @@ class Pairing:
 
     def _path(self, index: int, rows: np.ndarray) -> tuple[tuple[float, float], ...]:
         """Return where the exposure started, its mean, and where it ended."""
-        if len(rows) == 1:
-            self._remember(index, rows[0])
-            return self._half_way(index, rows[0])
         rows = rows[~np.isnan(rows[:, 0])]
-        return _point(rows[0]), _point(rows.mean(axis=0)), _point(rows[-1])
+        mean = rows[:, :2].mean(axis=0)
+        if not np.isnan([rows[0, 2:4], rows[-1, 4:]]).any():
+            return _point(rows[0, 2:4]), _point(mean), _point(rows[-1, 4:])
+        if self._per_frame == 1:
+            self._remember(index, mean)
+            return self._half_way(index, mean)
+        return _point(rows[0]), _point(mean), _point(rows[-1])
 
     def _half_way(
         self, index: int, here: np.ndarray
@@ -292,12 +316,19 @@ class Pairing:
     def _single(self, index: int) -> np.ndarray | None:
         """Return an exposure's only sample, waiting or lately paired."""
         waiting = self._sets.get(index)
-        return self._recent.get(index) if waiting is None else waiting.rows[0]
+        return self._recent.get(index) if waiting is None else waiting.rows[0, :2]
 
     def _remember(self, index: int, row: np.ndarray) -> None:
         self._recent[index] = row
         if len(self._recent) > _RECENT:
             del self._recent[next(iter(self._recent))]
+
+
+def _columns(samples: Samples) -> np.ndarray:
+    """Return ``[n, 2]`` means, or ``[n, 6]`` with start and end beside them."""
+    if samples.start_m is None or samples.end_m is None:
+        return samples.position_m
+    return np.hstack([samples.position_m, samples.start_m, samples.end_m])
 
 
 def _point(row: np.ndarray) -> tuple[float, float]:

@@ -13,9 +13,12 @@ import msgspec
 
 from ptystream.buffers.ring import Ring
 from ptystream.errors import StoppedError
+from ptystream.ingest.curve import ClientKeys
 from ptystream.ingest.endpoint import Endpoint
+from ptystream.ingest.preprocess import Preprocess
+from ptystream.ingest.preprocess_options import Crop, PreprocessOptions
 from ptystream.ingest.receiver import ReceiverSettings
-from ptystream.ingest.records import COUNTERS, Crop, read_record
+from ptystream.ingest.records import COUNTERS, read_record
 from ptystream.wire.messages import Message
 
 log = logging.getLogger(__name__)
@@ -50,7 +53,9 @@ class ReceiverProcess:
     """A child process that receives and decodes one endpoint; for one thread.
 
     When the ring is full a frame is dropped and counted; a scan's start and end use
-    a reserve kept for them. ``crop`` is in detector pixels.
+    a reserve kept for them. ``crop`` is in detector pixels, once turned; ``channel``
+    is the one to take of a detector with several, none for its first; ``first_frame``
+    the number that such a wire as areaDetector's begins with.
     """
 
     def __init__(
@@ -60,7 +65,11 @@ class ReceiverProcess:
         ring_bytes: int = 256 << 20,
         max_frame_bytes: int = 8 << 20,
         crop: Crop | None = None,
+        preprocess: PreprocessOptions | None = None,
         streams: tuple[str, ...] = ("det",),
+        channel: str | None = None,
+        first_frame: int = 0,
+        curve: ClientKeys | None = None,
         start_timeout_s: float = 30.0,
     ) -> None:
         if ring_bytes < _RESERVE_BYTES + 2 * max_frame_bytes:
@@ -72,11 +81,21 @@ class ReceiverProcess:
         self._ring_bytes = ring_bytes
         self._max_frame_bytes = max_frame_bytes
         self._crop = crop
+        self._preprocess = preprocess or PreprocessOptions()
         self._streams = streams
+        self._channel = channel
+        self._first_frame = first_frame
+        self._curve = curve
         self._start_timeout_s = start_timeout_s
 
     def __enter__(self) -> Self:
-        """Start the process; raise StoppedError if it doesn't come up."""
+        """Start the process.
+
+        Raises:
+            ConfigError: a file of dark, flat or mask can't be used.
+            StoppedError: the process doesn't come up.
+        """
+        Preprocess(self._preprocess).read_files()  # what is wrong is told here
         self._ring = Ring.create(
             self._ring_bytes, reserve_bytes=_RESERVE_BYTES, counters=COUNTERS
         )
@@ -159,6 +178,10 @@ class ReceiverProcess:
             max_frame_bytes=self._max_frame_bytes,
             streams=list(self._streams),
             crop=self._crop,
+            preprocess=self._preprocess,
+            channel=self._channel,
+            first_frame=self._first_frame,
+            curve=self._curve,
         )
         child = subprocess.Popen(
             [sys.executable, "-m", "ptystream.ingest.receiver"],

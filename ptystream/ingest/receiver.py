@@ -12,18 +12,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 import zmq
 
 from ptystream.buffers.ring import Ring
 from ptystream.errors import DecodeError, PtystreamError
+from ptystream.ingest.curve import ClientKeys
 from ptystream.ingest.endpoint import Endpoint, parse_endpoint
-from ptystream.ingest.records import COUNTERS, Crop, write_frame, write_message
+from ptystream.ingest.preprocess import Preprocess
+from ptystream.ingest.preprocess_options import Crop, PreprocessOptions
+from ptystream.ingest.records import COUNTERS, write_frame, write_message
 from ptystream.ingest.subscription import Subscription
+from ptystream.wire.columns import Columns
 from ptystream.wire.envelope import EncodedFrame, Limits, UnknownKind
-from ptystream.wire.messages import Message, ScanEnd, ScanStart
+from ptystream.wire.messages import Calibration, Message, ScanEnd, ScanStart
 
 log = logging.getLogger("ptystream.receiver")
 
@@ -41,6 +44,10 @@ class ReceiverSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_frame_bytes: int
     streams: list[str]
     crop: Crop | None = None
+    preprocess: PreprocessOptions = PreprocessOptions()
+    channel: str | None = None
+    first_frame: int = 0
+    curve: ClientKeys | None = None
 
 
 class Receiver:
@@ -51,12 +58,12 @@ class Receiver:
         subscription: Subscription,
         ring: Ring,
         wake: Callable[[], None],
-        crop: Crop | None = None,
+        preprocess: Preprocess,
     ) -> None:
         self._subscription = subscription
         self._ring = ring
         self._wake = wake
-        self._crop = crop
+        self._preprocess = preprocess
 
     def step(self) -> None:
         """Take what has arrived, at most 64 messages; never wait."""
@@ -67,6 +74,8 @@ class Receiver:
             ring.set("last_message_ns", time.monotonic_ns())
             self._report()  # a loss is known before what came after it is seen
             wrote |= self._take(envelope.message)
+        for message in self._preprocess.tick(time.monotonic()):
+            wrote |= self._put(message)
         if wrote:
             self._wake()  # once: it is a system call
         self._report()
@@ -77,11 +86,19 @@ class Receiver:
         self._ring.set("lost_on_wire", self._subscription.lost_on_wire)
         self._ring.set("decode_errors", self._subscription.decode_errors)
 
-    def _take(self, message: Message | EncodedFrame | UnknownKind) -> bool:
-        """Write a message and count it; True if the reader has something new."""
-        if isinstance(message, UnknownKind):
+    def _take(
+        self, message: Message | EncodedFrame | Columns | UnknownKind | Calibration
+    ) -> bool:
+        """Handle a message; True if the reader has something new."""
+        if isinstance(message, UnknownKind | Columns):
             self._ring.count("unknown_kinds")
             return False
+        ready = self._preprocess.take(message, time.monotonic())
+        written = [self._put(m) for m in ready]
+        return any(written)
+
+    def _put(self, message: Message | EncodedFrame) -> bool:
+        """Write a message and count it; True if it was written."""
         try:
             written = self._write(message)
         except DecodeError as e:
@@ -96,9 +113,7 @@ class Receiver:
 
     def _write(self, message: Message | EncodedFrame) -> bool:
         if isinstance(message, EncodedFrame):
-            return write_frame(self._ring, message, self._crop)
-        if isinstance(message, ScanStart) and message.stream == "det" and self._crop:
-            message = replace(message, shape=self._crop[2:])
+            return write_frame(self._ring, message, self._preprocess)
         return write_message(self._ring, message, urgent=_urgent(message))
 
 
@@ -112,11 +127,19 @@ def _urgent(message: Message) -> bool:
 def run(settings: ReceiverSettings, stopped: Callable[[], bool]) -> None:
     """Receive until told to stop, or until the parent is gone."""
     endpoint: Endpoint = parse_endpoint(settings.endpoint)
-    limits = Limits(max_frame_bytes=settings.max_frame_bytes)
-    subscription = Subscription(endpoint, streams=settings.streams, limits=limits)
+    preprocess = Preprocess(settings.preprocess, settings.crop)
+    preprocess.read_files()
+    limits = Limits(
+        settings.max_frame_bytes,
+        channel=settings.channel,
+        first_frame=settings.first_frame,
+    )
+    subscription = Subscription(
+        endpoint, streams=settings.streams, limits=limits, curve=settings.curve
+    )
     with Ring.attach(settings.ring_fd, counters=COUNTERS) as ring, subscription:
         wake = _waker(settings.wake_fd)
-        receiver = Receiver(subscription, ring, wake, settings.crop)
+        receiver = Receiver(subscription, ring, wake, preprocess)
         poller = zmq.Poller()
         poller.register(subscription.socket, zmq.POLLIN)
         poller.register(sys.stdin.fileno(), zmq.POLLIN)

@@ -14,9 +14,17 @@ import numpy as np
 
 from ptystream.buffers.ring import Ring
 from ptystream.errors import DecodeError
+from ptystream.ingest.preprocess import Preprocess
 from ptystream.wire import native
 from ptystream.wire.envelope import EncodedFrame, Limits
-from ptystream.wire.messages import Frame, Message, Samples
+from ptystream.wire.messages import (
+    Frame,
+    Heartbeat,
+    Message,
+    Samples,
+    ScanEnd,
+    ScanStart,
+)
 
 COUNTERS = (
     "ready",
@@ -32,9 +40,6 @@ COUNTERS = (
     "last_message_ns",
 )
 """What the receiver process counts in the ring's first page."""
-
-Crop = tuple[int, int, int, int]
-"""First row, first column, height and width, in detector pixels."""
 
 _TAG = struct.Struct("=II")  # what follows, and how long its head is
 _FRAME, _MESSAGE = 1, 2
@@ -61,32 +66,36 @@ _frame_head = msgspec.msgpack.Decoder(_FrameHead).decode
 _message_head = msgspec.msgpack.Decoder(_MessageHead).decode
 
 
-def write_frame(ring: Ring, frame: EncodedFrame, crop: Crop | None) -> bool:
+def write_frame(
+    ring: Ring, frame: EncodedFrame, preprocess: Preprocess | None = None
+) -> bool:
     """Decode a frame straight into the ring; False if the ring is full.
 
     Raises DecodeError for a payload that is corrupt or smaller than the crop.
     """
-    shape = frame.shape if crop is None else crop[2:]
+    shape, dtype = frame.shape, frame.dtype
+    if preprocess is not None:
+        shape, dtype = preprocess.form(frame)
     head = _encode_head(
         _FrameHead(
             scan=frame.scan,
             index=frame.index,
             shape=shape,
-            dtype=frame.dtype,
+            dtype=dtype,
             start_ns=frame.start_ns,
             stop_ns=frame.stop_ns,
             arrived_s=time.monotonic(),
         )
     )
     at = _pixels_at(len(head))
-    slot = ring.reserve(at + math.prod(shape) * np.dtype(frame.dtype).itemsize)
+    slot = ring.reserve(at + math.prod(shape) * np.dtype(dtype).itemsize)
     if slot is None:
         return False
-    counts = np.frombuffer(slot[at:], frame.dtype).reshape(shape)
-    if crop is None:
+    counts = np.frombuffer(slot[at:], dtype).reshape(shape)
+    if preprocess is None:
         frame.decode_into(counts)
     else:
-        counts[:] = _cropped(frame, crop)
+        preprocess.decode_into(frame, counts)
     _put(slot, _FRAME, head)
     ring.commit()
     return True
@@ -122,9 +131,9 @@ def _read_message(head: _MessageHead) -> Message:
     message = native.decode(head.parts, limits=limits).message
     if isinstance(message, Samples):
         return replace(message, arrived_s=head.arrived_s)
-    if isinstance(message, EncodedFrame | native.UnknownKind):
-        raise DecodeError(f"a record holds {type(message).__name__}")
-    return message
+    if isinstance(message, ScanStart | ScanEnd | Heartbeat):
+        return message
+    raise DecodeError(f"a record holds {type(message).__name__}")
 
 
 def _put(slot: memoryview, tag: int, head: bytes) -> None:
@@ -134,10 +143,3 @@ def _put(slot: memoryview, tag: int, head: bytes) -> None:
 
 def _pixels_at(head_bytes: int) -> int:
     return -(-(_TAG.size + head_bytes) // _LINE) * _LINE
-
-
-def _cropped(frame: EncodedFrame, crop: Crop) -> np.ndarray:
-    top, left, height, width = crop
-    if top + height > frame.shape[0] or left + width > frame.shape[1]:
-        raise DecodeError(f"frame of {frame.shape} is smaller than the crop {crop}")
-    return frame.decode().counts[top : top + height, left : left + width]

@@ -6,11 +6,18 @@ A pure state machine: the caller passes the clock and calls ``tick`` when idle.
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-from ptystream.ingest.pairing import JoinCounts, Pairing
+from ptystream.ingest.events import (
+    CLOSE_REASONS,
+    CloseReason,
+    Event,
+    ScanClosed,
+    ScanCounts,
+    ScanOpened,
+)
+from ptystream.ingest.pairing import Pairing
+from ptystream.ingest.series import SeriesMatcher, stream_of
 from ptystream.wire.messages import (
-    EndReason,
     Exposure,
     Frame,
     Heartbeat,
@@ -20,47 +27,19 @@ from ptystream.wire.messages import (
     ScanStart,
 )
 
-CloseReason = Literal[EndReason, "superseded"]
-"""Why a scan ended; ``superseded`` ends it by the start of the next."""
-CLOSE_REASONS: tuple[CloseReason, ...] = (*get_args(EndReason), "superseded")
+__all__ = [
+    "CLOSE_REASONS",
+    "CloseReason",
+    "Event",
+    "ScanClosed",
+    "ScanCounts",
+    "ScanOpened",
+    "ScanTracker",
+    "Strays",
+    "TrackerLimits",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class ScanCounts:
-    """A scan's frames: ``missing`` were sent but never came; the rest is in ``join``.
-
-    ``frames_expected`` is what the detector's end said, else what its start promised.
-    """
-
-    frames_expected: int | None
-    frames_missing: int
-    join: JoinCounts
-
-
-@dataclass(frozen=True, slots=True)
-class ScanOpened:
-    """The detector began; the positions' start may come later or never.
-
-    ``joined_late``: the start was a repeated one, so frames may have been missed.
-    ``early_frames`` came before it and were kept.
-    """
-
-    start: ScanStart
-    positions_start: ScanStart | None
-    joined_late: bool
-    early_frames: int
-
-
-@dataclass(frozen=True, slots=True)
-class ScanClosed:
-    """No exposure of this scan comes after this."""
-
-    scan: str
-    reason: CloseReason
-    counts: ScanCounts
-
-
-Event = ScanOpened | Exposure | ScanClosed
+_ALONE = 4  # idle times for which positions keep a scan open that has no frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +59,11 @@ class Strays:
 class TrackerLimits:
     """What a tracker waits for and keeps; times in seconds of the caller's clock.
 
-    ``idle_s`` without a message (or heartbeat) of its scan closes it as timed out;
-    after the detector's end, ``grace_s`` without a new exposure closes it. Messages
-    ahead of their start are kept up to the ``pending`` bounds, oldest dropped.
+    ``idle_s`` without a message (or heartbeat) of its scan closes it as timed out, as
+    do four times that of positions alone: an encoder box that nobody stopped. After
+    the detector's end, or the positions' end if they have all found their frames,
+    ``grace_s`` without a new exposure closes it. Messages ahead of their start are
+    kept up to the ``pending`` bounds, oldest dropped.
     """
 
     idle_s: float = 60.0
@@ -105,7 +86,7 @@ class _Scan:
         self.positions_start: ScanStart | None = None
         self.ends: dict[str, ScanEnd] = {}
         self.superseded = False
-        self.last_s = now_s
+        self.last_s = self.detector_s = now_s
         self.progress_s = now_s
         self.frames: deque[Frame] = deque()
         self.samples: deque[Samples] = deque()
@@ -116,6 +97,13 @@ class _Scan:
             max_samples=limits.max_samples,
             frame_wait_s=limits.frame_wait_s,
         )
+
+    def heard(self, message: Message, now_s: float) -> None:
+        """Note a sign of life."""
+        if stream_of(message) == "det":
+            self.detector_s = now_s
+        if now_s - self.detector_s < _ALONE * self.limits.idle_s:
+            self.last_s = now_s
 
     def note(self, message: ScanStart | ScanEnd, now_s: float) -> None:
         """Remember a start or an end, the first of each."""
@@ -157,7 +145,7 @@ class _Scan:
     def open(self, start: ScanStart, now_s: float) -> Iterator[Event]:
         """Yield the opening, and what the kept messages complete."""
         self.shape = start.shape
-        self.last_s = self.progress_s = now_s
+        self.last_s = self.detector_s = self.progress_s = now_s
         yield ScanOpened(start, self.positions_start, start.again, len(self.frames))
         while self.samples:
             yield from self.pair(self.samples.popleft(), now_s)
@@ -166,7 +154,7 @@ class _Scan:
 
     def over(self, now_s: float, *, crowded: bool) -> bool:
         """Tell whether to close; ``crowded`` when the next scan can't wait longer."""
-        if not self._detector_ended:
+        if not self._detector_ended and not self._positions_used_up:
             return now_s - self.last_s >= self.limits.idle_s
         nothing_to_gain = self._has_all("pos") or not self.pairing.frames_waiting
         if (self._has_all("det") or self.superseded) and nothing_to_gain:
@@ -177,11 +165,18 @@ class _Scan:
     def reason(self) -> CloseReason:
         if "det" in self.ends:
             return self.ends["det"].reason
-        return "superseded" if self.superseded else "timed out"
+        if self.superseded:
+            return "superseded"
+        return self.ends["pos"].reason if self._positions_used_up else "timed out"
 
     @property
     def _detector_ended(self) -> bool:
         return "det" in self.ends or self.superseded
+
+    @property
+    def _positions_used_up(self) -> bool:
+        """Tell whether no frame that comes now could find a position."""
+        return self._has_all("pos") and self.pairing.used_up
 
     def _has_all(self, stream: str) -> bool:
         """Tell whether a stream has ended and all that it sent has come."""
@@ -204,12 +199,17 @@ class _Scan:
 class ScanTracker:
     """Routes messages by scan uid; one scan is open at a time, the next one waits.
 
-    A scan that waits behind an ended one is opened as soon as that one has its late
+    ``named`` is false where the two streams have no uid in common: then a position
+    series is matched to the detector series that it ran beside (``SeriesMatcher``). A
+    scan that waits behind an ended one is opened as soon as that one has its late
     positions, is out of grace, or the waiting frames reach their bound.
     """
 
-    def __init__(self, limits: TrackerLimits | None = None) -> None:
+    def __init__(
+        self, limits: TrackerLimits | None = None, *, named: bool = True
+    ) -> None:
         self._limits = limits or TrackerLimits()
+        self._matcher = None if named else self._new_matcher()
         self._active: _Scan | None = None
         self._pending: OrderedDict[str, _Scan] = OrderedDict()
         self._closed: OrderedDict[str, None] = OrderedDict()
@@ -218,13 +218,20 @@ class ScanTracker:
 
     def feed(self, message: Message, now_s: float) -> list[Event]:
         """Take one message; return what follows from it, in order."""
+        if self._matcher is None:
+            return self._take(message, now_s)
+        matched = self._matcher.feed(message, now_s)
+        return [event for m in matched for event in self._take(m, now_s)]
+
+    def _take(self, message: Message, now_s: float) -> list[Event]:
+        """Take one message that goes by the name of its scan."""
         if self._is_leftover(message):
             self._count_leftover(message)
             return []
         scan = self._scan(message, now_s)
         if scan is None:
             return []
-        scan.last_s = now_s
+        scan.heard(message, now_s)
         events: list[Event] = []
         if isinstance(message, ScanStart | ScanEnd):
             scan.note(message, now_s)
@@ -268,7 +275,17 @@ class ScanTracker:
             leftover_frames=self._leftover_frames,
             leftover_samples=self._leftover_samples,
             orphan_frames=self._orphan_frames,
-            orphan_samples=self._orphan_samples,
+            orphan_samples=self._orphan_samples + self._unmatched_samples,
+        )
+
+    @property
+    def _unmatched_samples(self) -> int:
+        return self._matcher.dropped_samples if self._matcher else 0
+
+    def _new_matcher(self) -> SeriesMatcher:
+        limits = self._limits
+        return SeriesMatcher(
+            lead_s=limits.frame_wait_s, max_messages=limits.pending_sample_messages
         )
 
     def _is_leftover(self, message: Message) -> bool:
@@ -334,12 +351,13 @@ class ScanTracker:
         return len(following.frames) >= self._limits.pending_frames
 
     def _close(self, scan: _Scan) -> Iterator[Event]:
+        reason = scan.reason  # before what waits is given up
         yield from scan.pairing.finish()
         self._active = None
         self._closed[scan.uid] = None
         if len(self._closed) > self._limits.closed_scans:
             self._closed.popitem(last=False)
-        yield ScanClosed(scan.uid, scan.reason, scan.counts())
+        yield ScanClosed(scan.uid, reason, scan.counts())
 
     def _forget(self, uid: str) -> None:
         """Drop a scan that never opened."""

@@ -16,6 +16,7 @@ from typing import Literal, Self
 import zmq
 
 from ptystream.errors import ConfigError
+from ptystream.ingest.curve import ServerKeys
 from ptystream.wire import native
 from ptystream.wire.codecs import Encoding
 from ptystream.wire.envelope import EncodedFrame, encode_frame
@@ -58,7 +59,8 @@ class Sender:
     A full queue (``hwm`` messages a subscriber) drops the message and counts it, for
     all subscribers alike; scan starts and ends are tried for ``urgent_wait_s`` first.
     Without a listener, ``pub`` sends to nobody and ``push`` has a full queue. No thread
-    runs behind it: call ``idle`` while there is nothing to send.
+    runs behind it: call ``idle`` while there is nothing to send. With ``curve`` it
+    serves only those who know its public key, encrypted.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Sender:
         hwm: int = 1000,
         urgent_wait_s: float = 1.0,
         linger_s: float = 2.0,
+        curve: ServerKeys | None = None,
     ) -> None:
         if pattern not in _SOCKET_TYPES:
             raise ConfigError(f"pattern {pattern!r}, expected pub or push")
@@ -81,6 +84,7 @@ class Sender:
         self._hwm = hwm
         self._urgent_wait_s = urgent_wait_s
         self._linger_s = linger_s
+        self._curve = curve
         self._streams: dict[str, _Stream] = {}
         self._subscribers = 0
         self._sent = self._dropped = 0
@@ -89,6 +93,8 @@ class Sender:
         self._context = zmq.Context()
         self._socket = self._context.socket(_SOCKET_TYPES[self._pattern])
         self._socket.setsockopt(zmq.SNDHWM, self._hwm)
+        if self._curve is not None:
+            self._curve.apply(self._socket)
         if self._pattern == "pub":
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
             self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -10,17 +11,23 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ptystream.errors import ConfigError, DecodeError
+from ptystream.ingest.curve import ClientKeys
 from ptystream.ingest.endpoint import Endpoint
-from ptystream.ingest.protocols import PROTOCOLS
 from ptystream.wire.codecs import Buffer
 from ptystream.wire.envelope import Envelope, Limits
 
 log = logging.getLogger(__name__)
 
-_SOCKET_TYPES = {"sub": zmq.SUB, "pull": zmq.PULL}
-_NO_COPY_FROM = (
-    64 << 10
-)  # measured: copying is faster below 8 kB, 2-8 times slower here
+_SOCKET_TYPES = {"sub": zmq.SUB, "pull": zmq.PULL, "req": zmq.REQ}
+_REFUSED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _REFUSED
+_RETRY_S = 1.0
+# Measured: copying is faster below 8 kB, 2-8 times slower here.
+_NO_COPY_FROM = 64 << 10
 _QUEUE_BYTES = 512 << 20
 _MIN_QUEUE, _MAX_QUEUE = 16, 10_000
 
@@ -55,16 +62,25 @@ class SequenceCounter:
 
 
 class Subscription:
-    """One SUB or PULL socket, its decoder and its counts; all bounds are the socket's.
+    """One connecting socket, its decoder and its counts; all bounds are the socket's.
 
     ZeroMQ's queue holds about ``512 MiB`` of the largest frames (16 to 10 000
     messages); a PUB sender drops what doesn't fit, and the gap is counted here.
+    ``refused`` counts handshakes that failed, as they do with wrong CURVE keys.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, streams: Sequence[str], limits: Limits
+        self,
+        endpoint: Endpoint,
+        *,
+        streams: Sequence[str],
+        limits: Limits,
+        curve: ClientKeys | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.refused = 0
+        self._curve = curve
+        self._retry_s = 0.0
         self.decode_errors = 0
         self.lost_on_wire = 0
         self.disconnects = 0
@@ -72,7 +88,11 @@ class Subscription:
         self._gone = False
         self._streams = streams
         self._limits = limits
-        self._decoder = PROTOCOLS[endpoint.protocol](limits)
+        self._decoder = endpoint.wire.decoder(limits)
+        asks = endpoint.pattern == "req"
+        self._request: bytes | None = (
+            getattr(self._decoder, "request", b"") if asks else None
+        )
         self._sequence = SequenceCounter()
         self._large = False
 
@@ -98,14 +118,20 @@ class Subscription:
         hwm = min(max(_QUEUE_BYTES // largest, _MIN_QUEUE), _MAX_QUEUE)
         self.socket.setsockopt(zmq.RCVHWM, hwm)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        part = largest * self.endpoint.wire.largest
         # LZ4 makes what can't be compressed 1/255 larger.
-        self.socket.setsockopt(zmq.MAXMSGSIZE, largest + largest // 128 + (64 << 10))
+        self.socket.setsockopt(zmq.MAXMSGSIZE, part + part // 128 + (64 << 10))
         self.socket.setsockopt(zmq.IPV6, "[" in self.endpoint.address)
-        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        self._monitor = self.socket.get_monitor_socket(events)
+        if self._curve is not None:
+            self._curve.apply(self.socket)
+        self._monitor = self.socket.get_monitor_socket(_EVENTS)
         if self.endpoint.pattern == "sub":
             for topic in self._decoder.topics(self._streams):
                 self.socket.subscribe(topic)
+        if self.endpoint.pattern == "req":
+            # A sender that restarts may be asked again, though it owes an answer.
+            self.socket.setsockopt(zmq.REQ_RELAXED, 1)
+            self.socket.setsockopt(zmq.REQ_CORRELATE, 1)
         self.socket.connect(self.endpoint.address)
 
     @property
@@ -122,17 +148,25 @@ class Subscription:
         for _ in range(most):
             try:
                 parts = self._receive()
-            except zmq.Again:
+            except zmq.ZMQError as e:
+                # EFSM: there was nobody to ask yet.
+                if e.errno not in (zmq.EAGAIN, zmq.EFSM):
+                    raise
                 self._watch()
                 return
+            self._ask()
             try:
-                envelopes = self._decoder.decode(parts)
+                for envelope in self._decoder.decode(parts):
+                    self.lost_on_wire += self._sequence.gap(envelope)
+                    yield envelope
             except DecodeError as e:
                 self.count_error(e)
-                continue
-            for envelope in envelopes:
-                self.lost_on_wire += self._sequence.gap(envelope)
-                yield envelope
+
+    def _ask(self) -> None:
+        """Ask for the next message where the wire wants that."""
+        if self._request is not None:
+            with contextlib.suppress(zmq.Again):
+                self.socket.send(self._request, zmq.NOBLOCK)
 
     def _watch(self) -> None:
         """Follow who comes and goes; connect again to a sender that went.
@@ -142,16 +176,34 @@ class Subscription:
         such as the last words of a sender that has just gone: so it is done at the
         first look after the news at which the queue is empty.
         """
-        if self._gone and not self._peers:
+        now = time.monotonic()
+        if self._gone and not self._peers and now >= self._retry_s:
             with contextlib.suppress(zmq.ZMQError):
                 self.socket.disconnect(self.endpoint.address)
             self.socket.connect(self.endpoint.address)
-        self._gone = False
+            self._gone, self._retry_s = False, now + _RETRY_S
         while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
-            self._gone = event == zmq.EVENT_DISCONNECTED
-            self._peers += -1 if self._gone else 1
-            self.disconnects += self._gone
+            self._note(recv_monitor_message(self._monitor)["event"])
+
+    def _note(self, event: int) -> None:
+        """Note who came, went, or was refused."""
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._peers += 1
+            self._gone = False
+            self._ask()
+        elif event == zmq.EVENT_DISCONNECTED:
+            self.disconnects += self._peers > 0  # else it was refused
+            self._peers = max(0, self._peers - 1)
+            self._gone = True
+        else:
+            self._gone = True
+            self.refused += 1
+            if _is_power_of_ten(self.refused):
+                log.warning(
+                    "%s: handshake %d failed; are the CURVE keys right?",
+                    self.endpoint,
+                    self.refused,
+                )
 
     def count_error(self, error: DecodeError) -> None:
         """Count a message that can't be decoded; log it now and then."""

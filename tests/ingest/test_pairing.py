@@ -103,6 +103,57 @@ def test_a_single_sample_reaches_half_way_to_its_neighbours():
     assert ends[0] == ((-0.5, 6.0), (0.0, 5.0), (0.5, 4.0))
 
 
+def told(first: int, n: int, per_frame: int) -> Samples:
+    """Samples whose encoders say where each began and ended."""
+    plain = samples(first, n, per_frame)
+    return dataclasses.replace(
+        plain, start_m=plain.position_m - 0.25, end_m=plain.position_m + 0.5
+    )
+
+
+@pytest.mark.parametrize("per_frame", [1, 4])
+def test_start_and_end_are_the_encoders_own_where_they_tell(per_frame):
+    pairing = Pairing()
+    pairing.add_frame(frame(2), 0)
+    first = 2 * per_frame
+    (exposure,) = pairing.add_samples(told(first, per_frame, per_frame))
+    last = first + per_frame - 1
+    np.testing.assert_allclose(exposure.start_m, np.subtract(place(first), 0.25))
+    np.testing.assert_allclose(exposure.end_m, np.add(place(last), 0.5))
+    mean = np.mean([place(first), place(last)], axis=0)
+    np.testing.assert_allclose(exposure.mean_m, mean)
+
+
+def test_an_end_that_was_lost_is_told_by_what_came():
+    pairing = Pairing()
+    pairing.add_frame(frame(0), 0)
+    pairing.add_samples(told(0, 1, 3))
+    pairing.add_samples(samples(1, 1, 3))
+    (exposure,) = pairing.finish()
+    assert (exposure.start_m, exposure.end_m) == (place(0), place(1))
+
+
+def test_the_lead_of_frames_over_samples_is_told():
+    pairing = Pairing()
+    assert pairing.counts().lead_frames == 0
+    pairing.add_frame(frame(9), 0)
+    assert pairing.counts().lead_frames == 0
+    pairing.add_samples(samples(0, 10, 5))
+    assert pairing.counts().lead_frames == 8
+    pairing.add_samples(samples(60, 5, 5))
+    assert pairing.counts().lead_frames == -3
+
+
+def test_samples_are_used_up_when_each_has_found_its_frame():
+    pairing = Pairing()
+    assert not pairing.used_up
+    pairing.add_samples(samples(0, 2, 1))
+    pairing.add_frame(frame(0), 0)
+    assert not pairing.used_up
+    pairing.add_frame(frame(1), 0)
+    assert pairing.used_up
+
+
 def test_a_lonely_sample_is_a_point():
     pairing = Pairing()
     pairing.add_samples(samples(7, 1, 1))

@@ -98,7 +98,7 @@ def test_a_scan_from_the_senders_to_its_exposures(encoding, dtype, socket):
         encoder.send(ScanEnd("s", "pos", "complete"))
         poller = zmq.Poller()
         poller.register(receiver, zmq.POLLIN)
-        poller.register(positions.socket, zmq.POLLIN)
+        poller.register(positions.pollable, zmq.POLLIN)
         deadline = time.monotonic() + 20
         while not (events and isinstance(events[-1], ScanClosed)):
             now = time.monotonic()

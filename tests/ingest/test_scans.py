@@ -121,8 +121,9 @@ def test_whatever_is_lost_the_scan_closes_and_the_losses_add_up(messages):
     outside = strays.leftover_frames + strays.orphan_frames
     assert closed.counts.join.frames + outside == received
     assert len(exposed(events, "a")) == len(set(exposed(events, "a")))
-    ended = any(isinstance(m, ScanEnd) and m.stream == "det" for m in messages)
-    assert closed.reason == ("complete" if ended else "timed out")
+    ends = {m.stream for m in messages if isinstance(m, ScanEnd)}
+    if ends != {"pos"}:
+        assert closed.reason == ("complete" if ends else "timed out")
 
 
 @given(st.lists(st.booleans(), min_size=40, max_size=40))
@@ -229,6 +230,35 @@ def test_a_scan_without_an_end_times_out_but_not_while_its_heart_beats():
     (closed,) = closings(tracker.tick(19.5))
     assert closed.reason == "timed out"
     assert closed.counts.frames_expected == 2
+
+
+def test_positions_that_ended_and_are_used_up_end_a_scan_whose_own_end_got_lost():
+    tracker = ScanTracker(TrackerLimits(idle_s=100, grace_s=3))
+    feed(tracker, [*detector("a", 3)[:-1], *encoder("a", 3)], now_s=10)
+    assert tracker.tick(12.9) == []
+    (closed,) = closings(tracker.tick(13.1))
+    assert closed.reason == "complete"
+    assert closed.counts.join.paired == 3
+
+
+def test_positions_that_wait_for_frames_do_not_end_a_scan():
+    tracker = ScanTracker(TrackerLimits(idle_s=100, grace_s=3))
+    feed(tracker, [*detector("a", 3)[:-2], *encoder("a", 3)], now_s=10)
+    assert tracker.tick(14) == []
+    assert closings(tracker.tick(111))[0].reason == "timed out"
+
+
+def test_positions_that_never_stop_do_not_keep_a_dead_scan_open():
+    tracker = ScanTracker(TrackerLimits(idle_s=10, frame_wait_s=1, max_samples=8))
+    feed(tracker, detector("a", 2)[:-1], now_s=0)
+    events: list[Event] = []
+    for second in range(60):
+        events += feed(tracker, [samples("a", second, 1)], now_s=second)
+        events += tracker.tick(second)
+    (closed,) = closings(events)
+    assert closed.reason == "timed out"
+    assert_sums(closed)
+    assert tracker.strays().leftover_samples == 10 * PER_FRAME
 
 
 def test_missing_frames_are_told_from_lost_ones():
