@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 from ptystream import __version__
 from ptystream.errors import TapeError
@@ -47,11 +47,23 @@ class Damage:
         return bool(self.regions or self.torn_bytes or self.header_lost)
 
 
+class Glance(NamedTuple):
+    """A record without its parts: where it begins and ends on the tape, and when."""
+
+    stream: str
+    offset: int
+    end: int
+    parts_bytes: int
+    mono_ns: int
+    wall_ns: int
+
+
 class TapeReader:
     """Iterates over the records of a tape, from its start each time.
 
-    Damage is skipped up to the next whole record, and told in ``damage`` once the
-    iteration is over. Only TapeError is raised: by entering it, or if the disk fails.
+    Damage is skipped up to the next whole record, and told in ``damage``: that of the
+    last iteration begun, as far as it went. Only TapeError is raised: by entering it,
+    or if the disk fails.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -80,25 +92,53 @@ class TapeReader:
         self._close()
 
     def __iter__(self) -> Iterator[Record]:
+        return self.records(self._first)
+
+    def records(self, at: int) -> Iterator[Record]:
+        """Yield the records from this offset to where the tape ends now."""
         size = self._size()
-        damage = Damage(header_lost=self._header_lost)
-        at = self._first
+        self.damage = damage = Damage(header_lost=self._header_lost)
         while at < size:
             record = self._record(at, size)
             if record is not None:
                 yield record
                 at += record_bytes(record)
                 continue
-            found = self._resync(at + 1, size)
-            damage = self._noted(damage, at, found, size)
-            at = size if found is None else found
-        self.damage = damage
+            at, self.damage = self._past_damage(damage, at, size)
+            damage = self.damage
+
+    def glances(self, at: int = 0) -> Iterator[Glance]:
+        """Yield what the records' heads say, from this offset, without the parts.
+
+        The parts aren't checked; ``damage`` tells only of damaged heads.
+        """
+        size, at = self._size(), at or self._first
+        self.damage = damage = Damage(header_lost=self._header_lost)
+        while at < size:
+            front = self._front(at, size)
+            if front is not None:
+                head, stream, sizes = front
+                end = at + fmt.HEAD_BYTES + head.body_bytes
+                yield Glance(stream, at, end, sum(sizes), head.mono_ns, head.wall_ns)
+                at = end
+                continue
+            at, self.damage = self._past_damage(damage, at, size)
+            damage = self.damage
 
     def check(self) -> Damage:
         """Read the whole tape and tell its damage."""
         for _ in self:
             pass
         return self.damage
+
+    @property
+    def first(self) -> int:
+        """Return the offset of the first record."""
+        return self._first
+
+    def fileno(self) -> int:
+        """Return the descriptor of the open tape."""
+        return self._opened().fileno()
 
     def _close(self) -> None:
         if self._file is not None:
@@ -132,18 +172,25 @@ class TapeReader:
         except OSError as e:
             raise TapeError(f"{self.path}: at byte {at}: {e}") from e
 
-    def _record(self, at: int, size: int) -> Record | None:
-        """Return the record there, if it is whole and right."""
+    def _front(
+        self, at: int, size: int
+    ) -> tuple[fmt.Head, str, tuple[int, ...]] | None:
+        """Return a record's head, stream and parts' lengths, if they are right."""
         raw = self._read(at, fmt.HEAD_BYTES)
         head = fmt.decode_head(raw)
         at_front = at + fmt.HEAD_BYTES
         if head is None or at_front + head.body_bytes > size:
             return None
         front = fmt.decode_front(head, raw, self._read(at_front, head.front_bytes), at)
+        return None if front is None else (head, *front)
+
+    def _record(self, at: int, size: int) -> Record | None:
+        """Return the record there, if it is whole and right."""
+        front = self._front(at, size)
         if front is None:
             return None
-        stream, sizes = front
-        body = self._read(at_front + head.front_bytes, sum(sizes))
+        head, stream, sizes = front
+        body = self._read(at + fmt.HEAD_BYTES + head.front_bytes, sum(sizes))
         parts = fmt.decode_parts(head, body, sizes)
         if parts is None:
             return None
@@ -163,15 +210,17 @@ class TapeReader:
             at += SCAN_BYTES - len(fmt.SYNC) + 1
         return None
 
-    def _noted(self, old: Damage, at: int, found: int | None, size: int) -> Damage:
-        """Return the damage with the stretch that begins at this byte."""
+    def _past_damage(self, old: Damage, at: int, size: int) -> tuple[int, Damage]:
+        """Return where to go on, and the damage with the stretch that begins here."""
+        found = self._resync(at + 1, size)
         if found is None and self._torn(at, size):
-            return replace(old, torn_at=at, torn_bytes=size - at)
-        return replace(
+            return size, replace(old, torn_at=at, torn_bytes=size - at)
+        end = size if found is None else found
+        return end, replace(
             old,
             regions=old.regions + 1,
             offsets=(*old.offsets, at)[:DAMAGE_OFFSETS],
-            skipped_bytes=old.skipped_bytes + (size if found is None else found) - at,
+            skipped_bytes=old.skipped_bytes + end - at,
         )
 
     def _torn(self, at: int, size: int) -> bool:
@@ -247,8 +296,8 @@ class TapeWriter:
         buffers: list[Part] = []
         end = self.bytes
         for record in records:
-            encoded = fmt.encode_record(record, end)
-            end += sum(map(len, encoded))
+            encoded, size = fmt.encode_record(record, end)
+            end += size
             buffers += encoded
         self._write(buffers)
         self.bytes = end
@@ -318,10 +367,14 @@ class TapeWriter:
 
 def write_all(fd: int, buffers: Sequence[Part]) -> None:
     """Write all buffers, mostly with one writev; go on where a short one stopped."""
+    written = os.writev(fd, buffers)
+    if written == sum(map(len, buffers)):
+        return
     views = [memoryview(buffer) for buffer in buffers]
     while views:
-        written = os.writev(fd, views)
         while views and written >= len(views[0]):
             written -= len(views.pop(0))
         if written:
             views[0] = views[0][written:]
+        if views:
+            written = os.writev(fd, views)

@@ -29,7 +29,8 @@ class RecorderStats:
     """What a recorder has done so far.
 
     received = written + dropped (backlog full) + refused (over the limits) + those
-    still waiting. ``scans_ended`` counts per stream the scans whose end was seen.
+    still waiting. ``scans_ended`` counts per stream the scans whose end was seen;
+    ``undecodable`` messages are on the tape as any other.
     """
 
     received: int
@@ -37,6 +38,7 @@ class RecorderStats:
     written: int
     dropped: int
     refused: int
+    undecodable: int
     scans_ended: Mapping[str, int]
 
 
@@ -70,7 +72,7 @@ class Recorder:
         self._listener = Listener(
             taps, self._backlog, high_water=high_water, max_part_bytes=max_part_bytes
         )
-        described = {**(header or {}), "taps": [_described(tap) for tap in taps]}
+        described = {**(header or {}), "taps": [tap.info.as_dict() for tap in taps]}
         self._writer = TapeWriter(path, described, fsync_s=fsync_s)
         self._written = 0
         self._stop, self._finished = threading.Event(), threading.Event()
@@ -122,6 +124,7 @@ class Recorder:
             written=self._written,
             dropped=self._listener.dropped,
             refused=self._listener.refused,
+            undecodable=self._listener.undecodable,
             scans_ended=self._listener.scans_ended,
         )
 
@@ -167,14 +170,3 @@ class Recorder:
         if self._idle_s is None or self._listener.active_s is None:
             return False
         return time.monotonic() - self._listener.active_s > self._idle_s
-
-
-def _described(tap: Tap) -> dict[str, str]:
-    """Return the tap as the tape's header holds it."""
-    topic = tap.topic.decode("ascii", "backslashreplace")
-    return {
-        "stream": tap.stream,
-        "address": tap.address,
-        "pattern": tap.pattern,
-        "topic": topic,
-    }

@@ -207,7 +207,7 @@ def test_a_claimed_length_takes_no_memory(tmp_path: Path, claim: int) -> None:
     path = write(tmp_path / "liar.tape", RECORDS[:1])
     with path.open("r+b") as file:  # a sparse file: it has the bytes that it claims
         offset = file.seek(0, os.SEEK_END)
-        head = fmt.encode_record(Record("s", (b"",), 0, 0), offset)[0]
+        head = fmt.encode_record(Record("s", (b"",), 0, 0), offset)[0][0]
         file.write(head[:12] + claim.to_bytes(4, "little") + head[16:])
         file.truncate(1 << 36)
     with TapeReader(path) as tape:

@@ -9,8 +9,9 @@ import zmq
 from ptystream.errors import ConfigError, StoppedError
 from ptystream.tape.format import Record
 from ptystream.tape.log import TapeReader
+from ptystream.tape.outlets import ZmqOutlet
 from ptystream.tape.recorder import Recorder
-from ptystream.tape.replay import Outlet, replay
+from ptystream.tape.replay import replay
 from ptystream.tape.taps import Tap
 from tests.tape.tape_peers import Peers
 
@@ -18,7 +19,7 @@ HERE = "tcp://127.0.0.1:*"
 MS = 1_000_000
 
 
-def connected(peers: Peers, kind: int, outlet: Outlet) -> zmq.Socket:
+def connected(peers: Peers, kind: int, outlet: ZmqOutlet) -> zmq.Socket:
     socket = peers.socket(kind)
     socket.setsockopt(zmq.RCVTIMEO, 10_000)
     if kind == zmq.SUB:
@@ -60,7 +61,7 @@ def test_every_byte_comes_out_again(peers: Peers, out: str, into: int) -> None:
         Record("det", (memoryview(b"topic"),), 2, 0),
         Record("pos", (b"no outlet for this",), 3, 0),
     ]
-    with Outlet(HERE, out) as outlet:  # type: ignore[arg-type]
+    with ZmqOutlet(HERE, out) as outlet:  # type: ignore[arg-type]
         listener = Listener(connected(peers, into, outlet), 2)
         stats = replay(sent, {"det": outlet}, speed=0)
         listener.join()
@@ -71,7 +72,7 @@ def test_every_byte_comes_out_again(peers: Peers, out: str, into: int) -> None:
 
 def test_true_timing_at_1_khz(peers: Peers) -> None:
     sent = tape(1000, MS)
-    with Outlet(HERE) as outlet:
+    with ZmqOutlet(HERE) as outlet:
         listener = Listener(connected(peers, zmq.SUB, outlet), len(sent))
         stats = replay(sent, {"det": outlet})
         listener.join()
@@ -86,7 +87,7 @@ def test_true_timing_at_1_khz(peers: Peers) -> None:
 
 @pytest.mark.parametrize(("speed", "seconds"), [(0.5, 0.8), (1.0, 0.4), (4.0, 0.1)])
 def test_speed_scales_time(peers: Peers, speed: float, seconds: float) -> None:
-    with Outlet(HERE, "push") as outlet:
+    with ZmqOutlet(HERE, "push") as outlet:
         listener = Listener(connected(peers, zmq.PULL, outlet), 5)
         stats = replay(tape(5, 100 * MS), {"det": outlet}, speed=speed)
         listener.join()
@@ -95,7 +96,7 @@ def test_speed_scales_time(peers: Peers, speed: float, seconds: float) -> None:
 
 @pytest.mark.parametrize("speed", [0.0, float("inf")])
 def test_flat_out_ignores_time(peers: Peers, speed: float) -> None:
-    with Outlet(HERE, "push") as outlet:
+    with ZmqOutlet(HERE, "push") as outlet:
         listener = Listener(connected(peers, zmq.PULL, outlet), 300)
         stats = replay(tape(300, 10_000 * MS), {"det": outlet}, speed=speed)
         listener.join()
@@ -107,7 +108,7 @@ def test_flat_out_ignores_time(peers: Peers, speed: float) -> None:
 
 def test_flat_out_waits_for_a_slow_peer(peers: Peers) -> None:
     n = 3000
-    with Outlet(HERE, "pub", high_water=10, patience_s=10) as outlet:
+    with ZmqOutlet(HERE, "pub", high_water=10, patience_s=10) as outlet:
         socket = peers.socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, 10)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -122,7 +123,7 @@ def test_flat_out_waits_for_a_slow_peer(peers: Peers) -> None:
 
 def test_a_peer_that_hangs_costs_its_patience_once(peers: Peers) -> None:
     big = [Record("det", (bytes(100_000),), i, 0) for i in range(500)]
-    with Outlet(HERE, high_water=2, patience_s=0.2, linger_s=0) as outlet:
+    with ZmqOutlet(HERE, high_water=2, patience_s=0.2, linger_s=0) as outlet:
         socket = peers.socket(zmq.SUB)
         socket.setsockopt(zmq.RCVHWM, 2)
         socket.setsockopt(zmq.SUBSCRIBE, b"")
@@ -134,7 +135,7 @@ def test_a_peer_that_hangs_costs_its_patience_once(peers: Peers) -> None:
 
 
 def test_what_nobody_hears_is_dropped_not_sent(peers: Peers) -> None:
-    with Outlet(HERE) as outlet:
+    with ZmqOutlet(HERE) as outlet:
         assert replay(tape(9, 0), {"det": outlet}, wait_s=0, speed=0).dropped == 9
         socket = connected(peers, zmq.SUB, outlet)
         assert outlet.wait_for_peer(10)
@@ -148,13 +149,13 @@ def test_what_nobody_hears_is_dropped_not_sent(peers: Peers) -> None:
 
 @pytest.mark.parametrize("out", ["pub", "push"])
 def test_without_a_peer_it_says_so(out: str) -> None:
-    with Outlet(HERE, out, linger_s=0) as outlet:  # type: ignore[arg-type]
+    with ZmqOutlet(HERE, out, linger_s=0) as outlet:  # type: ignore[arg-type]
         with pytest.raises(StoppedError, match=r"det on tcp://127\.0\.0\.1.*0\.2 s"):
             replay(tape(1, 0), {"det": outlet}, wait_s=0.2)
 
 
 def test_loops(peers: Peers) -> None:
-    with Outlet(HERE, "push") as outlet:
+    with ZmqOutlet(HERE, "push") as outlet:
         listener = Listener(connected(peers, zmq.PULL, outlet), 6)
         stats = replay(tape(2, 100 * MS), {"det": outlet}, loops=3)
         listener.join()
@@ -168,7 +169,7 @@ def test_loops(peers: Peers) -> None:
 def test_a_stop_ends_a_long_pause(peers: Peers) -> None:
     stop = threading.Event()
     timer = threading.Timer(0.2, stop.set)
-    with Outlet(HERE, "push") as outlet:
+    with ZmqOutlet(HERE, "push") as outlet:
         listener = Listener(connected(peers, zmq.PULL, outlet), 1)
         timer.start()
         stats = replay(tape(2, 30_000 * MS), {"det": outlet}, loops=None, stop=stop)
@@ -182,7 +183,7 @@ def test_a_stop_ends_a_long_pause(peers: Peers) -> None:
 def test_clocks_that_jump_are_tamed(peers: Peers) -> None:
     times = [5_000, 10**9, 10**9 + 50, 3, 53]  # ms: a resumed tape, then a reboot
     sent = [Record("det", (b"x",), t * MS, 0) for t in times]
-    with Outlet(HERE, "push") as outlet:
+    with ZmqOutlet(HERE, "push") as outlet:
         listener = Listener(connected(peers, zmq.PULL, outlet), 5)
         stats = replay(sent, {"det": outlet}, max_gap_s=0.1)
         listener.join()
@@ -192,7 +193,7 @@ def test_clocks_that_jump_are_tamed(peers: Peers) -> None:
 def test_two_streams_keep_their_order_in_time(peers: Peers) -> None:
     det, pos = tape(50, 2 * MS), tape(10, 10 * MS, "pos")
     both = sorted(det + pos, key=lambda r: r.mono_ns)
-    with Outlet(HERE, "push") as a, Outlet(HERE, "pub") as b:
+    with ZmqOutlet(HERE, "push") as a, ZmqOutlet(HERE, "pub") as b:
         one = Listener(connected(peers, zmq.PULL, a), 50)
         other = Listener(connected(peers, zmq.SUB, b), 10)
         stats = replay(both, {"det": a, "pos": b})
@@ -204,7 +205,7 @@ def test_two_streams_keep_their_order_in_time(peers: Peers) -> None:
 
 def test_a_recorded_replay_is_the_same_tape(tmp_path: Path) -> None:
     both = sorted(tape(40, 5 * MS) + tape(10, 20 * MS, "pos"), key=lambda r: r.mono_ns)
-    with Outlet(HERE, "push") as a, Outlet(HERE, "pub") as b:
+    with ZmqOutlet(HERE, "push") as a, ZmqOutlet(HERE, "pub") as b:
         taps = [Tap("det", a.address, "pull"), Tap("pos", b.address)]
         with Recorder(taps, tmp_path / "copy.tape", idle_s=0.3) as recorder:
             replay(both, {"det": a, "pos": b})
@@ -222,5 +223,5 @@ def test_nonsense_is_refused() -> None:
         with pytest.raises(ConfigError, match="speed"):
             replay([], {}, speed=speed)
     for address, pattern in (("nonsense", "pub"), (HERE, "sub")):
-        with pytest.raises(ConfigError), Outlet(address, pattern):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError), ZmqOutlet(address, pattern):  # type: ignore[arg-type]
             pass

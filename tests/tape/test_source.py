@@ -7,7 +7,7 @@ from ptystream.tape.cxi import CxiScan
 from ptystream.tape.cxi_write import write_cxi
 from ptystream.tape.format import Record
 from ptystream.tape.log import TapeReader, TapeWriter
-from ptystream.tape.source import TapeMessages, cxi_messages
+from ptystream.tape.source import TapeMessages, file_messages
 from ptystream.wire import native
 from ptystream.wire.codecs import Encoding
 from ptystream.wire.messages import (
@@ -88,7 +88,7 @@ def test_a_file_comes_as_a_scan_would(tmp_path: Path) -> None:
     positions = np.arange(2.0 * n).reshape(n, 2) * 1e-9
     write_cxi(path, frames, positions, Geometry(1e-10, 1.0, (1e-4, 1e-4)))
     with CxiScan(path) as cxi:
-        found = list(cxi_messages(cxi, "uid"))
+        found = list(file_messages(cxi, "uid"))
         start = cxi.start("uid")
     assert {m.scan for _, m in found} == {"uid"}
     assert [m for _, m in found[:2]] == [start, ScanStart("uid", "pos", None, None, n)]

@@ -8,17 +8,28 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ptystream.recon.heap import keep_freed_memory
+from tools.benchmarks import wires
 from tools.benchmarks.demo_scan import demo_scan
 from tools.benchmarks.engine_step import engine_step
 from tools.benchmarks.figures import Figure, commit, machine, table
-from tools.benchmarks.receiver import receiver
+from tools.benchmarks.receiver import cropped, receiver
 
 Part = Callable[[bool], Iterator[Figure]]
 
 SUITES: dict[str, dict[str, Part]] = {
-    "core": {"engine": engine_step, "receiver": receiver, "demo": demo_scan}
+    "core": {"engine": engine_step, "receiver": receiver, "demo": demo_scan},
+    "wires": {
+        "receiver": receiver,
+        "cropped": cropped,
+        "tape": wires.tape,
+        "recording": wires.recording,
+        "replay": wires.replay,
+        "long": wires.long,
+    },
 }
 """Parts of each suite by name; each is told whether to be quick."""
+ON_REQUEST = {"long"}
+"""Parts that take ten minutes: run when named, or with ``--long``."""
 
 
 def main() -> int:
@@ -28,9 +39,11 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the JSON only")
     parser.add_argument("--quick", action="store_true", help="smaller, in seconds")
     parser.add_argument("--only", metavar="PART,…", help="some parts of the suite")
+    parser.add_argument("--long", action="store_true", help="the long run too")
     args = parser.parse_args()
     parts = SUITES[args.suite]
-    wanted = args.only.split(",") if args.only else list(parts)
+    usual = [name for name in parts if args.long or name not in ON_REQUEST]
+    wanted = args.only.split(",") if args.only else usual
     if not set(wanted) <= set(parts):
         parser.error(f"--only {args.only}: expected some of {','.join(parts)}")
     torch.set_num_threads(1)

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import torch
 
+Bound = Literal["at most", "at least"]
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -25,7 +27,7 @@ class Figure:
     value: float
     unit: str
     target: float | None = None
-    bound: Literal["at most", "at least"] = "at most"
+    bound: Bound = "at most"
     spread: tuple[float, float] | None = None
 
     @property
@@ -72,11 +74,12 @@ def ratio(
     below: Sequence[float],
     *,
     target: float | None = None,
+    bound: Bound = "at most",
 ) -> Figure:
     """Return the median of the repeats' ratios, with their quartiles."""
     ratios = [a / b for a, b in zip(above, below, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return Figure(name, middle, "x", target, spread=(low, high))
+    return Figure(name, middle, "x", target, bound, (low, high))
 
 
 def median(name: str, values: Sequence[float], unit: str) -> Figure:

@@ -1,16 +1,21 @@
-"""Both ends of a flood of frames, as processes: a sender, and a bare receiving loop.
+"""The far ends of a measurement, as processes: senders, and bare receiving loops.
 
-``python -m tools.benchmarks.flood send N`` binds a PUSH socket a receiver, prints the
-addresses, and for each line ``RECEIVER ENCODING`` on stdin sends one scan.
-``python -m tools.benchmarks.flood receive N ADDRESS [decode]`` is what a receiver
-can't beat: pyzmq's loop without a decoder, with bslz4's bare decompression if asked
-for. It prints frames per second after each N.
+``send N`` binds a PUSH socket a receiver, prints the addresses, and for each line
+``RECEIVER SCAN`` on stdin sends one scan of N frames, flat out.
+``pace N RATE SCAN SUBSCRIBERS`` binds a PUB socket, prints its address, waits for so
+many subscribers, and sends N frames at RATE a second; it prints how late the last was.
+``receive N ADDRESS [SCAN]`` is what a receiver can't beat: pyzmq's loop without a
+decoder, with the bare decompression of that scan's frames if one is named. It prints
+frames per second after each N.
+``stamp N ADDRESS`` prints when each of N messages came, in ns.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import bitshuffle
 import numpy as np
@@ -19,71 +24,150 @@ import zmq
 from ptystream.wire import native
 from ptystream.wire.codecs import Buffer, Encoding
 from ptystream.wire.envelope import encode_frame
-from ptystream.wire.messages import Frame
+from ptystream.wire.messages import Frame, ScanEnd, ScanStart
 
-SIDE = 256
 RECEIVERS = ("bare", "decode", "ring")
 QUEUED = 64
 HEADER_BYTES = 12  # before bslz4's blocks
 BLOCK = 8192 // 2
 
 
-def pattern() -> np.ndarray:
+class Scan(NamedTuple):
+    """What is sent: uint16 patterns of this shape."""
+
+    shape: tuple[int, int]
+    encoding: Encoding
+
+
+SCANS = {
+    "raw": Scan((256, 256), "raw"),
+    "bslz4": Scan((256, 256), "bslz4"),
+    "small": Scan((128, 128), "bslz4"),
+    "large": Scan((1030, 1065), "bslz4"),
+}
+
+
+def pattern(shape: tuple[int, int]) -> np.ndarray:
     """Return counts as of a weakly lit detector; bslz4 makes them 8 times smaller."""
-    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
-    rate = 30 * np.exp(-(y**2 + x**2) / (2 * 20**2))
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    radius2 = (y - shape[0] / 2) ** 2 + (x - shape[1] / 2) ** 2
+    rate = 30 * np.exp(-radius2 / (2 * 20**2))
     return np.random.default_rng(0).poisson(rate).astype(np.uint16)
 
 
-def scan(frames: int, encoding: Encoding) -> list[list[Buffer]]:
+def frames(scan: Scan, count: int) -> list[list[Buffer]]:
     """Return the parts of every frame, made before the clock runs."""
-    first = encode_frame(Frame("flood", 0, pattern()), encoding)
+    first = encode_frame(Frame("flood", 0, pattern(scan.shape)), scan.encoding)
     return [
-        native.encode(replace(first, index=index), seq=index, sent_ns=0)
-        for index in range(frames)
+        native.encode(replace(first, index=index), seq=index + 1, sent_ns=0)
+        for index in range(count)
     ]
 
 
-def send(frames: int) -> None:
+def send(count: int) -> None:
     """Send scans as told on stdin, until it closes."""
-    scans = {"raw": scan(frames, "raw"), "bslz4": scan(frames, "bslz4")}
+    made: dict[str, list[list[Buffer]]] = {}
     with zmq.Context() as context:
-        sockets = {name: context.socket(zmq.PUSH) for name in RECEIVERS}
-        for socket in sockets.values():
-            socket.setsockopt(zmq.SNDHWM, QUEUED)
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.bind_to_random_port("tcp://127.0.0.1")
+        sockets = {name: _bound(context, zmq.PUSH) for name in RECEIVERS}
         addresses = {
             name: socket.getsockopt_string(zmq.LAST_ENDPOINT)
             for name, socket in sockets.items()
         }
         print(json.dumps(addresses), flush=True)
         for line in sys.stdin:
-            name, encoding = line.split()
-            for parts in scans[encoding]:
+            name, scan = line.split()
+            if scan not in made:
+                made[scan] = frames(SCANS[scan], count)
+            for parts in made[scan]:
                 sockets[name].send_multipart(parts, copy=False)
 
 
-def receive(frames: int, address: str, decode: bool) -> None:
+def pace(count: int, rate_hz: float, scan: str, subscribers: int) -> None:
+    """Send a scan with start and end at this rate; the deadlines are absolute."""
+    one = frames(SCANS[scan], 1)[0]
+    shape, encoding = SCANS[scan]
+    first = encode_frame(Frame("flood", 0, pattern(shape)), encoding)
+    with zmq.Context() as context, _bound(context, zmq.XPUB) as socket:
+        print(socket.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
+        for _ in range(subscribers):
+            socket.recv()
+        start = ScanStart("flood", "det", shape, "<u2", count)
+        socket.send_multipart(native.encode(start, seq=0, sent_ns=0))
+        began_s = time.monotonic()
+        for index in range(count):
+            parts = native.encode(replace(first, index=index), seq=index + 1, sent_ns=0)
+            nap_s = began_s + index / rate_hz - time.monotonic()
+            if nap_s > 0:
+                time.sleep(nap_s)
+            socket.send_multipart(parts, copy=len(one[-1]) < 1 << 16)
+        late_s = time.monotonic() - began_s - (count - 1) / rate_hz
+        end = ScanEnd("flood", "det", "complete", count)
+        socket.send_multipart(native.encode(end, seq=count + 1, sent_ns=0))
+        print(late_s, flush=True)
+        sys.stdin.read()  # stay: who goes takes what is queued along
+
+
+def receive(count: int, address: str, scan: str | None) -> None:
     """Receive for ever; print the rate from the first to the last of each N frames."""
-    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
-        socket.setsockopt(zmq.RCVHWM, QUEUED)
-        socket.connect(address)
+    shape = SCANS[scan].shape if scan else (0, 0)
+    decompress = bare_decompression() if scan else None
+    with zmq.Context() as context, _connected(context, address) as socket:
         while True:
             began_s = 0.0
-            for index in range(frames):
+            for index in range(count):
                 parts = socket.recv_multipart(copy=False)
                 began_s = time.monotonic() if index == 0 else began_s
-                if decode:
-                    blocks = np.frombuffer(parts[2].buffer, np.uint8)[HEADER_BYTES:]
-                    bitshuffle.decompress_lz4(
-                        blocks, (SIDE, SIDE), np.dtype("<u2"), BLOCK
-                    )
-            print((frames - 1) / (time.monotonic() - began_s), flush=True)
+                if decompress is not None:
+                    decompress(parts[2].buffer, shape)
+            print((count - 1) / (time.monotonic() - began_s), flush=True)
+
+
+def stamp(count: int, address: str) -> None:
+    """Print the arrival times of so many messages, as one line of JSON."""
+    with zmq.Context() as context, _connected(context, address) as socket:
+        stamps = []
+        for _ in range(count):
+            socket.recv_multipart(copy=False)
+            stamps.append(time.monotonic_ns())
+        print(json.dumps(stamps), flush=True)
+
+
+def bare_decompression() -> Callable[[memoryview, tuple[int, int]], object]:
+    """Return the fastest library's own call, as the receiver would choose it."""
+    try:
+        from dectris.compression import decompress  # pyright: ignore
+    except ImportError:
+        return lambda payload, shape: bitshuffle.decompress_lz4(
+            np.frombuffer(payload, np.uint8)[HEADER_BYTES:],
+            shape,
+            np.dtype("<u2"),
+            BLOCK,
+        )
+    return lambda payload, _: decompress(payload, "bslz4", elem_size=2)
+
+
+def _bound(context: zmq.Context, kind: int) -> zmq.Socket:
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.SNDHWM, QUEUED if kind == zmq.PUSH else 10_000)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.bind_to_random_port("tcp://127.0.0.1")
+    return socket
+
+
+def _connected(context: zmq.Context, address: str) -> zmq.Socket:
+    socket = context.socket(zmq.PULL)
+    socket.setsockopt(zmq.RCVHWM, QUEUED)
+    socket.connect(address)
+    return socket
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "send":
-        send(int(sys.argv[2]))
+    mode, count, *words = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
+    if mode == "send":
+        send(count)
+    elif mode == "pace":
+        pace(count, float(words[0]), words[1], int(words[2]))
+    elif mode == "stamp":
+        stamp(count, words[0])
     else:
-        receive(int(sys.argv[2]), sys.argv[3], sys.argv[4:] == ["decode"])
+        receive(count, words[0], words[1] if len(words) > 1 else None)
