@@ -1,0 +1,1 @@
+"""The two papers' claims, tried: claim, the paper's figure, ours, holds or not."""
