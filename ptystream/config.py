@@ -6,14 +6,19 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Gt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ptystream.errors import ConfigError
+from ptystream.ingest.documents import DocumentKey, Value
+from ptystream.ingest.preprocess_options import PreprocessOptions
+from ptystream.presets import merged
+from ptystream.recon.classical.options import ClassicalOptions
 from ptystream.recon.options import (
     EngineOptions,
+    HashGridOptions,
     NuisanceOptions,
     ObjectOptions,
     PhysicsOptions,
@@ -34,35 +39,101 @@ class Settings(BaseModel):
     )
 
 
+class CurveSettings(Settings):
+    """Certificates as ``zmq.auth.create_certificates`` makes them."""
+
+    server_key_file: str
+    """The sender's public key."""
+    client_secret_file: str
+    """Our own keys; refused if others may read the file."""
+
+
 class DetectorSettings(Settings):
     """Where diffraction patterns come from."""
 
     endpoint: str = "ptys+sub://127.0.0.1:5601"
     """``<protocol>+<sub|pull>://HOST:PORT``."""
+    allow_pull: bool = False
+    """Also pull where that takes frames away from another consumer: a detector's own
+    socket shares its frames among all who pull."""
+    channel: str | None = None
+    """Which channel to take of a detector with several thresholds, or which source of a
+    karabo bridge; none: the first."""
+    first_frame: Annotated[int, Ge(0)] = 0
+    """The number of a scan's first array on the areaDetector wire: EPICS' counter, set
+    to 0 before a scan, gives many cameras' first array a 1."""
+    curve: CurveSettings | Literal["env"] | None = None
+    """Keys of an encrypted connection; ``env``: those in ``SERVER_PUBLIC_KEY``,
+    ``CLIENT_PUBLIC_KEY`` and ``CLIENT_SECRET_KEY``, all three, or none: unencrypted."""
     ring_mib: Count = 256
     """Shared memory between receiver and service; when full, frames are dropped."""
     max_frame_mib: Count = 8
     """A larger pattern is refused before memory is taken for it."""
     crop: tuple[int, int, int, int] | None = None
-    """Rows from, columns from, rows, columns of the pattern to keep; none: all."""
+    """Rows from, columns from, rows, columns of the pattern to keep, once turned; none:
+    all."""
+    preprocess: PreprocessOptions = PreprocessOptions()
+    """What is done to each pattern on its way in."""
+
+    @model_validator(mode="after")
+    def _one_window(self) -> Self:
+        """Refuse two windows, and one beyond the largest pattern."""
+        size = self.preprocess.size
+        if size is not None and self.crop is not None:
+            raise ValueError("crop and preprocess.size: expected one of them")
+        if size is not None and min(size) < self.preprocess.binning:
+            raise ValueError(f"preprocess.size {size}: smaller than its binning")
+        if size is not None and 4 * size[0] * size[1] > self.max_frame_mib << 20:
+            raise ValueError(f"preprocess.size {size}: more than max_frame_mib")
+        return self
+
+
+class AxisSettings(Settings):
+    """Which encoder column is an axis: metres = counts * scale_m + offset_m."""
+
+    column: str
+    """``INENC1.VAL``, of which the best capture is taken, or ``INENC1.VAL.Mean``."""
+    scale_m: float | None = None
+    """Metres per count, its sign the axis' direction; none: the encoder box's own."""
+    offset_m: float = 0.0
+    """Added, in metres."""
 
 
 class PositionSettings(Settings):
     """Where encoder positions come from."""
 
     endpoint: str = "ptys+sub://127.0.0.1:5602"
-    """``<protocol>+<sub|pull>://HOST:PORT``."""
+    """``<protocol>+<sub|pull>://HOST:PORT``, or ``panda://HOST`` for a PandABox."""
+    y: AxisSettings | None = None
+    """The vertical axis, for wires that give encoder columns."""
+    x: AxisSettings | None = None
+    """The horizontal axis, likewise."""
+    time: str | None = None
+    """The column of time stamps; none: ``PCAP.TS_START``, ``TS_TRIG`` or ``TS_END``."""
+    per_frame: Annotated[int, Ge(1), Le(1 << 14)] | Literal["auto"] = "auto"
+    """Encoder samples a frame; ``auto``: told by time stamps or totals, or refused."""
 
 
-class GeometrySettings(Settings):
-    """Values that win over what the stream says; none: the stream's."""
+class KnownGeometry(Settings):
+    """What turns detector pixels into object pixels; none: not told here."""
 
     energy_ev: Annotated[float, Gt(0)] | None = None
     """Photon energy, in eV."""
     distance_m: Annotated[float, Gt(0)] | None = None
     """Sample to detector, in metres."""
     detector_pixel_m: Annotated[float, Gt(0)] | None = None
-    """Pitch of the detector, in metres."""
+    """Pitch of the detector as it is, in metres, before any binning."""
+
+
+class GeometrySettings(KnownGeometry):
+    """Values that win over all others: start document, baseline, stream, defaults."""
+
+    start_document: dict[Value, DocumentKey] = {}
+    """Where a run's start document has what."""
+    baseline: dict[Value, DocumentKey] = {}
+    """Where the data of its baseline has what."""
+    default: KnownGeometry = KnownGeometry()
+    """Values that nobody else gave."""
 
 
 class FirstProbeSettings(Settings):
@@ -84,6 +155,15 @@ class FirstProbeSettings(Settings):
     rows of n, m, C_nm in metres and its angle in radians."""
 
 
+class FirstObjectSettings(Settings):
+    """Where the object starts."""
+
+    file: str | None = None
+    """A result file that holds an object of the same pixel, such as a classical
+    engine's: pixels begin as it, a network is taught it in ``object.pretrain_steps``;
+    none: empty space."""
+
+
 class ScanSettings(Settings):
     """When a scan counts as over, and how long parts wait for each other."""
 
@@ -95,6 +175,9 @@ class ScanSettings(Settings):
     """Frames that may wait; beyond it the oldest is dropped and counted."""
     backlog: Count = 4096
     """Exposures between ingest and engine; beyond it the oldest is dropped, counted."""
+    documents_s: Annotated[float, Ge(0), Le(5)] = 1.0
+    """A scan that opens waits so long for its run's documents, where runs are announced
+    to the service at all."""
     max_object_mpx: Count = 64
     """Megapixels of object; an exposure so far off that more were needed is dropped,
     counted: an encoder's glitch. 64 take 1.8 GB."""
@@ -111,6 +194,43 @@ class RefineSettings(Settings):
     """Slow down, and at last stop, when quality has not improved for so long."""
     gain: Annotated[float, Gt(0)] = 0.001
     """The smallest share of the held-out error that counts as an improvement."""
+    watch: Literal["error", "likelihood"] = "error"
+    """What is to improve: the relative error of held-out amplitudes, or their Poisson
+    deviance (twice the negative log-likelihood, less that of a perfect model)."""
+
+
+class TiledSettings(Settings):
+    """A Tiled server that keeps each reconstruction; its key never goes in here."""
+
+    uri: str
+    """``http(s)://HOST:PORT``, or the address of a container on it."""
+    path: str = "ptystream"
+    """The container, below that, that the runs go into; made if it isn't there."""
+    key_file: str | None = None
+    """File with the API key, readable by its owner only; none: ``TILED_API_KEY``."""
+    every_s: Seconds = 1.0
+    """Time between previews."""
+    full_every_s: Seconds = 30.0
+    """Time between complex objects and probes; the last ones are always kept."""
+    preview_px: Annotated[int, Ge(16), Le(512)] = 256
+    """Longest side of a preview."""
+    max_mib: Count = 256
+    """A larger array is left out, and named in the metadata."""
+
+
+class PvaSettings(Settings):
+    """EPICS PVAccess: images and figures that any client may read, and none write."""
+
+    prefix: str
+    """``PTY`` gives ``PTY:Pva1:Image``, ``PTY:Quality`` and the others."""
+    interface: str = "127.0.0.1"
+    """Address of the interface to serve on."""
+    port: Annotated[int, Ge(0), Le(65535)] = 5075
+    """TCP; 0: any free one."""
+    broadcast_port: Annotated[int, Ge(1), Le(65535)] = 5076
+    """UDP, where clients search."""
+    max_px: Annotated[int, Ge(16), Le(4096)] = 1024
+    """Longest side of an image."""
 
 
 class PublishSettings(Settings):
@@ -134,6 +254,10 @@ class PublishSettings(Settings):
     """Input of a 0MQ document proxy, ``127.0.0.1:5577``; none: no documents."""
     documents_prefix: str = "an"
     """Prefix of the derived run's documents."""
+    tiled: TiledSettings | None = None
+    """A Tiled server; none: nothing is written to one."""
+    pva: PvaSettings | None = None
+    """EPICS PVAccess; none: not served."""
 
 
 class Config(Settings):
@@ -143,6 +267,7 @@ class Config(Settings):
     positions: PositionSettings = PositionSettings()
     geometry: GeometrySettings = GeometrySettings()
     first_probe: FirstProbeSettings = FirstProbeSettings()
+    first_object: FirstObjectSettings = FirstObjectSettings()
     scan: ScanSettings = ScanSettings()
     refine: RefineSettings = RefineSettings()
     object: ObjectOptions = ObjectOptions()
@@ -150,18 +275,26 @@ class Config(Settings):
     engine: EngineOptions = EngineOptions()
     physics: PhysicsOptions = PhysicsOptions()
     nuisance: NuisanceOptions = NuisanceOptions()
+    hashgrid: HashGridOptions = HashGridOptions()
+    classical: ClassicalOptions = ClassicalOptions()
     publish: PublishSettings = PublishSettings()
 
     def recon(self) -> ReconOptions:
         """Return what the engine is told."""
         return ReconOptions(
-            self.object, self.probe, self.engine, self.physics, self.nuisance
+            self.object,
+            self.probe,
+            self.engine,
+            self.physics,
+            self.nuisance,
+            self.hashgrid,
         )
 
 
 def load(
     path: Path | None = None,
     *,
+    presets: Iterable[Mapping[str, Any]] = (),
     environment: Mapping[str, str] | None = None,
     flags: Iterable[str] = (),
 ) -> Config:
@@ -169,13 +302,16 @@ def load(
 
     Args:
         path: a TOML file; None: defaults.
+        presets: settings beneath the file's (``read_preset``); the last wins.
         environment: ``PTYSTREAM_ENGINE__BATCH=32`` sets ``engine.batch``; None: os's.
         flags: ``engine.batch=32``, each a dotted key and a TOML value; the last wins.
 
     Raises:
         ConfigError: the file can't be read, a key is unknown, a value out of range.
     """
-    tree = _read(path) if path else {}
+    tree: dict[str, Any] = {}
+    for settings in (*presets, _read(path) if path else {}):
+        tree = merged(tree, settings)
     variables = _own_variables() if environment is None else environment
     for name, value in sorted(variables.items()):
         _put(tree, name.removeprefix(PREFIX).lower().split("__"), value, name)

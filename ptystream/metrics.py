@@ -21,6 +21,8 @@ OTHER = "other"
 """The label of what is in no closed set: counted, never a new series."""
 
 STREAMS = ("det", "pos")
+ENCODER_LOSSES = ("lost", "unusable", "refused", "overflow")
+"""Why an encoder's rows came to nothing before they were samples of a frame."""
 REFUSALS = ("on_wire", "undecodable", "unknown", "ring_full")
 """Why a message came to nothing before it belonged to a scan."""
 
@@ -112,6 +114,15 @@ class Metrics:
         """Record a stream's messages that came to nothing, by ``REFUSALS``."""
         for reason, total in totals.items():
             self._refused[stream, reason].advance(total)
+
+    def observe_encoder(self, totals: Mapping[str, int]) -> None:
+        """Record encoder rows that came to nothing, by ``ENCODER_LOSSES``."""
+        for reason, total in totals.items():
+            self._encoder_lost[reason].advance(total)
+
+    def observe_lead(self, frames: int) -> None:
+        """Record by how many frames the detector is ahead of the positions."""
+        self._lead.set(frames)
 
     def observe_strays(self, stream: str, total: int) -> None:
         """Record the frames (``det``) or samples (``pos``) that no scan wanted."""
@@ -226,6 +237,17 @@ class Metrics:
         )
         strays = counter(
             "ptystream_strays", "Frames or samples that belong to no scan.", ["stream"]
+        )
+        rows = counter(
+            "ptystream_encoder_rows_lost",
+            "Encoder rows that came to nothing, by why.",
+            ["reason"],
+        )
+        self._encoder_lost = {r: _Total(rows.labels(r)) for r in ENCODER_LOSSES}
+        self._lead = Gauge(
+            "ptystream_lead_frames",
+            "Frames by which the detector is ahead of the positions.",
+            registry=registry,
         )
         restarts = counter(
             "ptystream_receiver_restarts", "Times the receiver process died."

@@ -38,15 +38,21 @@ Checks = Callable[[], Mapping[str, bool]]
 class ServiceStatus:
     """The service at one moment, as control replies and status messages show it.
 
-    ``started_s`` is the run's wall time. ``message_age_s`` counts per stream since
-    its last message; NaN before the first. ``lag_s`` is from a frame's arrival until
-    it could be trained on, of the newest frame. ``ignored_exposures`` came after their
-    run was stopped, or could not be used, since the service began.
+    ``raw_uid`` is the Bluesky run that the scan belongs to, ``armed`` the one that
+    waits for its scan, ``last`` how the last scan ended, ``stack`` the snapshots in one
+    file. ``started_s`` is the run's wall time. ``message_age_s`` counts per stream
+    since its last message; NaN before the first. ``lag_s`` is from a frame's arrival
+    until it could be trained on, of the newest frame. ``ignored_exposures`` came after
+    their run was stopped, or could not be used, since the service began.
     """
 
     state: str
     run: str | None = None
     scan: str | None = None
+    raw_uid: str | None = None
+    armed: str | None = None
+    last: Mapping[str, Any] | None = None
+    stack: Mapping[str, Any] = field(default_factory=dict)
     started_s: float | None = None
     step: int = 0
     exposures: int = 0

@@ -5,12 +5,13 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ptystream.config import Config, flag, load
+from ptystream.presets import preset_names, read_preset
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -25,15 +26,28 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """Add ``--profile``, which ``config_of`` heeds."""
+    parser.add_argument(
+        "--profile",
+        choices=preset_names("profiles"),
+        help="a beamline's own settings, beneath yours",
+    )
+
+
 def config_of(
-    args: argparse.Namespace, named: Mapping[str, str | float | None] | None = None
+    args: argparse.Namespace,
+    named: Mapping[str, str | float | None] | None = None,
+    presets: Iterable[Mapping[str, Any]] = (),
 ) -> Config:
-    """Return the configuration of file, environment, own flags and ``--set``.
+    """Return the configuration of presets, file, environment, own flags and ``--set``.
 
     ``named`` holds the values of the command's own flags by key; None: not given.
     """
+    if profile := getattr(args, "profile", None):
+        presets = [read_preset("profiles", profile), *presets]
     own = [text for key, value in (named or {}).items() for text in flag(key, value)]
-    return load(args.config, flags=[*own, *args.set])
+    return load(args.config, presets=presets, flags=[*own, *args.set])
 
 
 @contextmanager

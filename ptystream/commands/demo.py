@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ptystream.commands.common import say_json, stopped_by_signals
-from ptystream.errors import StoppedError
+from ptystream.errors import ConfigError, StoppedError
 
 FREE = "tcp://127.0.0.1:0"
 START_S = 60.0
@@ -41,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     parser.add_argument(
         "--seconds", type=float, default=20.0, help="refine at most so long"
     )
+    parser.add_argument(
+        "--bluesky",
+        action="store_true",
+        help="a Bluesky RunEngine flies the scan until the image is good enough",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="say nothing but the last line, JSON"
+    )
 
 
 @dataclass(frozen=True)
@@ -55,9 +63,11 @@ class Report:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; the last line of standard output is one JSON object."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=args.json)
     folder = args.results / time.strftime("demo-%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
+    if args.bluesky:
+        return _bluesky(args, folder, console)
     console.print(
         "A simulated beamline streams a scan; the service reconstructs it as it comes."
     )
@@ -66,6 +76,30 @@ def run(args: argparse.Namespace) -> int:
     if report is None:
         return 130
     say_json(_summary(report, console))
+    return 0
+
+
+def _bluesky(args: argparse.Namespace, folder: Path, console: Console) -> int:
+    """Have a RunEngine fly; ConfigError without the extra."""
+    try:
+        from ptystream.commands.demo_bluesky import fly
+    except ImportError as error:
+        raise ConfigError(
+            f"demo --bluesky: {error}; pip install 'ptystream[bluesky]'"
+        ) from error
+    console.print("A RunEngine flies a scan; the service says when it is good enough.")
+
+    @contextlib.contextmanager
+    def served(flags: list[str]) -> Iterator[dict[str, str]]:
+        own = _own_flags(args, folder)
+        with _process("serve", "--scans=1", *own, *flags) as service:
+            yield _line(service, "the service")["ready"]
+
+    with stopped_by_signals() as stop:
+        said = fly(args, folder, console, stop, served)
+    if said is None:
+        return 130
+    say_json(said)
     return 0
 
 
@@ -105,9 +139,16 @@ def _stream(args, folder: Path, console: Console, stopped) -> Report | None:
 
 def _serve_flags(args, folder: Path, senders: dict[str, str]) -> list[str]:
     """Return what the service is told: free ports, this beamline, this folder."""
-    flags = [
+    return [
         f"--detector=ptys+sub://{senders['detector'].partition('://')[2]}",
         f"--positions=ptys+sub://{senders['encoder'].partition('://')[2]}",
+        *_own_flags(args, folder),
+    ]
+
+
+def _own_flags(args: argparse.Namespace, folder: Path) -> list[str]:
+    """Return what the service is told whoever streams."""
+    flags = [
         f"--results={folder}",
         f"--set=publish.control={FREE}",
         f"--set=publish.status={FREE}",

@@ -13,12 +13,14 @@ from ptystream.commands.common import (
     say_json,
     stopped_by_signals,
 )
+from ptystream.presets import preset_names, read_preset
 from ptystream.publish.files import result_of, write_result
 from ptystream.publish.history import History
 from ptystream.publish.picture import draw
 from ptystream.publish.sink import FrameCounts
 from ptystream.recon.classical.make import NAMES
 from ptystream.service.classical import reconstruct as classical
+from ptystream.service.first_object import first_object
 from ptystream.service.first_probe import first_probe
 from ptystream.service.offline import Progress, half, load, reconstruct
 
@@ -27,17 +29,22 @@ LIVE = "live"
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     """Add what ``reconstruct`` takes."""
-    parser.add_argument("file", type=Path, help="a CXI file or a tape")
+    parser.add_argument("file", type=Path, help="a tape, a CXI or an HXN-style file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument(
-        "--field", help="the object's field: pixels, multires, siren, unet"
+        "--field", help="the object's field: pixels, multires, siren, hashgrid, unet"
     )
     parser.add_argument("--probe", help="the probe's field: pixels, hashgrid, unet")
     parser.add_argument(
         "--engine",
         choices=(LIVE, *NAMES),
         default=LIVE,
-        help="the live engine, or a classical one with its published settings",
+        help="the live engine, or a classical one (settings: classical.NAME)",
+    )
+    parser.add_argument(
+        "--recipe",
+        choices=preset_names("recipes"),
+        help="a paper's own settings, beneath yours",
     )
     parser.add_argument("--seconds", type=float, help="at most so long (default: 30)")
     parser.add_argument("--scan", metavar="UID", help="which scan of a tape")
@@ -54,10 +61,15 @@ def run(args: argparse.Namespace) -> int:
         "probe.field": args.probe,
         "refine.max_s": args.seconds,
     }
-    config = config_of(args, named)
+    presets = [read_preset("recipes", args.recipe)] if args.recipe else []
+    config = config_of(args, named, presets)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    scan = load(args.file, scan=args.scan)
-    extras = replace(scan.extras, given_probe=first_probe(config))
+    scan = load(args.file, scan=args.scan, config=config)
+    extras = replace(
+        scan.extras,
+        given_probe=first_probe(config),
+        given_object=first_object(config),
+    )
     scan = replace(scan, extras=extras)
     if args.half:
         scan = replace(scan, exposures=half(scan.exposures, args.half))

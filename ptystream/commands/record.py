@@ -1,13 +1,22 @@
 """``ptystream record``: streams to a tape."""
 
 import argparse
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from ptystream import __version__
-from ptystream.commands.common import say_json, stopped_by_signals
-from ptystream.ingest.endpoint import parse_endpoint
+from ptystream.commands.common import (
+    add_config,
+    config_of,
+    say_json,
+    stopped_by_signals,
+)
+from ptystream.ingest.curve import ClientKeys
+from ptystream.ingest.endpoint import check_taking, parse_endpoint
+from ptystream.service.intake import curve_keys
+from ptystream.service.recorded import tap_of
 from ptystream.tape.recorder import Recorder
 from ptystream.tape.taps import Tap
 
@@ -15,30 +24,39 @@ from ptystream.tape.taps import Tap
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     """Add what ``record`` takes."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="TAPE")
+    parser.add_argument("--detector", metavar="URL", help="detector.endpoint")
     parser.add_argument(
-        "--detector", default="ptys+sub://127.0.0.1:5601", metavar="URL"
+        "--positions", metavar="URL", help="positions.endpoint; none: no positions"
     )
     parser.add_argument(
-        "--positions", default="ptys+sub://127.0.0.1:5602", metavar="URL"
+        "--allow-pull",
+        action="store_true",
+        help="also where that takes frames away from another consumer",
     )
     parser.add_argument("--scans", type=int, metavar="N", help="end after N scans")
     parser.add_argument(
         "--idle", type=float, metavar="SECONDS", help="end after so long a silence"
     )
+    add_config(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Record until a signal, N scans or silence; print what was recorded."""
-    endpoints = {"det": args.detector, "pos": args.positions}
-    taps = []
-    for stream, url in endpoints.items():
-        endpoint = parse_endpoint(url)
-        taps.append(Tap(stream, endpoint.address, endpoint.pattern))
-    header = {"software": f"ptystream {__version__}", "created": time.time()}
+    named = {"detector.endpoint": args.detector, "positions.endpoint": args.positions}
+    config = config_of(args, named)
+    endpoints = {"det": config.detector.endpoint, "pos": config.positions.endpoint}
+    endpoints = {name: url for name, url in endpoints.items() if url != "none"}
+    keys = {"det": curve_keys(config.detector.curve, os.environ)}
+    allowed = args.allow_pull or config.detector.allow_pull
+    taps = [_tap(n, url, allowed, keys.get(n)) for n, url in endpoints.items()]
     recorder = Recorder(
         taps,
         args.output,
-        header={**header, "endpoints": endpoints},
+        header={
+            "software": f"ptystream {__version__}",
+            "created": time.time(),
+            "endpoints": endpoints,
+        },
         scans=args.scans,
         idle_s=args.idle,
     )
@@ -49,3 +67,9 @@ def run(args: argparse.Namespace) -> int:
     stats = recorder.stats()
     say_json({"tape": str(args.output), **asdict(stats)})
     return 0 if stats.dropped == 0 else 1
+
+
+def _tap(stream: str, url: str, allowed: bool, keys: ClientKeys | None) -> Tap:
+    endpoint = parse_endpoint(url)
+    check_taking(endpoint, allowed=allowed, how="--allow-pull")
+    return tap_of(stream, endpoint, keys)

@@ -1,33 +1,36 @@
-"""``ptystream replay``: a tape or a CXI file, sent again."""
+"""``ptystream replay``: a tape or a file of a scan, sent again."""
 
 import argparse
-import threading
-import time
 import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-
-import h5py
+from typing import Any, Literal
 
 from ptystream.commands.common import say_json, stopped_by_signals
-from ptystream.errors import StoppedError
-from ptystream.ingest.sender import Sender
-from ptystream.tape.cxi import CxiScan
-from ptystream.tape.faults import Faults, FaultyTape
+from ptystream.commands.fault_flags import add_faults, faults_of
+from ptystream.ingest.protocols import PROTOCOLS
+from ptystream.service.encoders import ENCODERS, FileTape
+from ptystream.service.recorded import decoders_of, request_of
+from ptystream.tape.faults import FaultyTape
+from ptystream.tape.files import is_tape, scan_file
+from ptystream.tape.format import Record
 from ptystream.tape.log import TapeReader
-from ptystream.tape.replay import Outlet, replay
-from ptystream.tape.source import cxi_messages
-from ptystream.wire.messages import Frame, ScanEnd
+from ptystream.tape.outlets import SPEECH, Outlet, ZmqOutlet
+from ptystream.tape.pace import undisturbed
+from ptystream.tape.replay import replay
+from ptystream.tape.source import file_messages
+from ptystream.tape.streams import StreamInfo, streams_of
+from ptystream.tape.tcp_outlet import TcpOutlet
 
-FAULTS = ("drop", "repeat", "corrupt")
 PATIENCE_S = 10.0
 """A reader that is behind is waited for so long, then the message is dropped."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     """Add what ``replay`` takes."""
-    parser.add_argument("file", type=Path, help="a tape, or a CXI file")
+    parser.add_argument("file", type=Path, help="a tape, a CXI or an HXN-style file")
     parser.add_argument(
         "--speed",
         type=float,
@@ -35,87 +38,109 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
         help="1: as recorded; N: so many times as fast; 0: flat out",
     )
     parser.add_argument(
-        "--rate", type=float, default=100.0, help="frames a second of a CXI file"
-    )
-    parser.add_argument(
-        "--half", choices=("even", "odd"), help="CXI: every second exposure, for FRC"
+        "--loops", type=int, default=1, metavar="N", help="times; 0: until stopped"
     )
     parser.add_argument("--detector", default="tcp://127.0.0.1:5601", metavar="BIND")
     parser.add_argument("--positions", default="tcp://127.0.0.1:5602", metavar="BIND")
-    for name in FAULTS:
-        parser.add_argument(
-            f"--{name}",
-            type=float,
-            default=0.0,
-            metavar="SHARE",
-            help=f"tape: {name} this share of the messages",
-        )
-    parser.add_argument("--seed", type=int, default=0, help="of the faults")
-    parser.add_argument("--push", action="store_true", help="PUSH instead of PUB")
+    parser.add_argument(
+        "--push", action="store_true", help="PUSH instead of PUB, whatever was recorded"
+    )
     parser.add_argument(
         "--wait", type=float, default=30.0, help="seconds to wait for readers"
     )
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="ask for real-time scheduling: true timing on a busy machine",
+    )
+    files = parser.add_argument_group("of a file that is no tape")
+    files.add_argument(
+        "--rate", type=float, default=100.0, help="frames a second at speed 1"
+    )
+    files.add_argument(
+        "--half", choices=("even", "odd"), help="every second exposure only, for FRC"
+    )
+    files.add_argument(
+        "--as", dest="wire", choices=sorted(ENCODERS["det"]), default="ptys"
+    )
+    files.add_argument(
+        "--positions-as", choices=sorted(ENCODERS["pos"]), default="ptys"
+    )
+    add_faults(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Send everything; print what was sent. 1 if something was dropped."""
-    with stopped_by_signals() as stop:
-        if h5py.is_hdf5(args.file):
-            return _stream_cxi(args, stop)
-        return _replay_tape(args, stop)
-
-
-def _replay_tape(args: argparse.Namespace, stop: threading.Event) -> int:
-    """Send a tape's raw parts in their original format."""
-    pattern = "push" if args.push else "pub"
     with ExitStack() as stack:
-        tape = stack.enter_context(TapeReader(args.file))
-        outlets = {
-            stream: stack.enter_context(Outlet(address, pattern))
-            for stream, address in (("det", args.detector), ("pos", args.positions))
-        }
+        stop = stack.enter_context(stopped_by_signals())
+        realtime = stack.enter_context(undisturbed(args.realtime and args.speed > 0))
+        records, header = _source(args, stack)
+        outlets = _outlets(args, header, stack)
         say_json({name: outlet.address for name, outlet in outlets.items()})
-        shares = {name: getattr(args, name) for name in FAULTS}
-        faulty = FaultyTape(tape, Faults(**shares, seed=args.seed))
-        stats = replay(faulty, outlets, speed=args.speed, wait_s=args.wait, stop=stop)
-        told = {"damage": asdict(tape.damage), "injected": asdict(faulty.injected)}
+        solid = {n for n, info in streams_of(header).items() if info.pattern == "tcp"}
+        faulty = FaultyTape(records, faults_of(args), decoders_of(header), solid)
+        stats = replay(
+            faulty,
+            outlets,
+            speed=args.speed,
+            loops=args.loops or None,
+            wait_s=args.wait,
+            stop=stop,
+        )
+        told = {"realtime": realtime, "injected": faulty.injected}
+        if isinstance(records, TapeReader):
+            told["damage"] = asdict(records.damage)
     say_json({**asdict(stats), **told})
     return 0 if stats.dropped == 0 else 1
 
 
-def _stream_cxi(args: argparse.Namespace, stop: threading.Event) -> int:
-    """Send a file's exposures over the native wire at a steady rate."""
-    pattern = "push" if args.push else "pub"
-    with (
-        CxiScan(args.file) as cxi,
-        Sender(args.detector, pattern=pattern) as detector,
-        Sender(args.positions, pattern=pattern) as encoder,
-    ):
-        say_json({"det": detector.address, "pos": encoder.address})
-        senders = {"det": detector, "pos": encoder}
-        for sender in senders.values():
-            _await_reader(sender, args.wait, stop)
-        due_s, sent = time.monotonic(), 0
-        for stream, message in cxi_messages(cxi, f"{args.file.stem}-{uuid.uuid4()}"):
-            if stop.is_set():
-                break
-            if isinstance(message, Frame):
-                if args.half and message.index % 2 != int(args.half == "odd"):
-                    continue
-                due_s += 1 / (args.rate * args.speed) if args.speed else 0.0
-                stop.wait(max(0.0, due_s - time.monotonic()))
-                sent += 1
-            if isinstance(message, ScanEnd):
-                message = replace(message, sent=None)  # as many as went through here
-            senders[stream].send(message, encoding="bslz4", wait_s=PATIENCE_S)
-        dropped = sum(sender.stats.dropped for sender in senders.values())
-        say_json({"frames": sent, "dropped": dropped})
-    return 0 if dropped == 0 else 1
+def _source(
+    args: argparse.Namespace, stack: ExitStack
+) -> tuple[Iterable[Record], Mapping[str, Any]]:
+    """Return what is sent, and a header that says in which wires it is."""
+    if is_tape(args.file):
+        tape = stack.enter_context(TapeReader(args.file))
+        return tape, tape.header
+    file = stack.enter_context(scan_file(args.file))
+    half: Literal["even", "odd"] | None = args.half
+    wires = {"det": args.wire, "pos": args.positions_as}
+    records = FileTape(
+        lambda: file_messages(file, f"{args.file.stem}-{uuid.uuid4()}", half),
+        wires,
+        args.rate,
+    )
+    return records, {"taps": [_info(*wire).as_dict() for wire in wires.items()]}
 
 
-def _await_reader(sender: Sender, timeout_s: float, stop: threading.Event) -> None:
-    """Return once somebody listens, or a stop; StoppedError if nobody came."""
-    deadline_s = time.monotonic() + timeout_s
-    while not stop.is_set() and not sender.wait_for_subscribers(0.1):
-        if time.monotonic() >= deadline_s:
-            raise StoppedError(f"{sender.address}: nobody came in {timeout_s:g} s")
+def _info(stream: str, protocol: str) -> StreamInfo:
+    """Return a stream that speaks a protocol in its usual pattern."""
+    request = request_of(protocol).decode("ascii")
+    pattern = PROTOCOLS[protocol].patterns[0]
+    return StreamInfo(stream, protocol, pattern, request=request)
+
+
+def _outlets(
+    args: argparse.Namespace, header: Mapping[str, Any], stack: ExitStack
+) -> dict[str, Outlet]:
+    binds = {"det": args.detector, "pos": args.positions}
+    outlets: dict[str, Outlet] = {}
+    for name, info in streams_of(header).items():
+        if name in binds:
+            outlet = _outlet(binds[name], info, args)
+            outlets[name] = stack.enter_context(outlet)
+    return outlets
+
+
+def _outlet(address: str, info: StreamInfo, args: argparse.Namespace) -> Outlet:
+    """Return a socket that speaks as the recorded one's peer did.
+
+    A file, or a tape flat out, can wait for its readers.
+    """
+    patience_s = 1.0 if is_tape(args.file) and args.speed else PATIENCE_S
+    speech = SPEECH[info.pattern]
+    if speech == "tcp":
+        request = info.request.encode()
+        return TcpOutlet(address, request=request, patience_s=patience_s)
+    if args.push and speech == "pub":
+        speech = "push"
+    return ZmqOutlet(address, speech, patience_s=patience_s)

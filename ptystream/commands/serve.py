@@ -6,11 +6,13 @@ import os
 
 from ptystream.commands.common import (
     add_config,
+    add_profile,
     config_of,
     say_json,
     stopped_by_signals,
 )
 from ptystream.errors import StoppedError
+from ptystream.service.first_object import first_object
 from ptystream.service.first_probe import first_probe
 from ptystream.service.live import Service
 from ptystream.service.scan import Extras
@@ -21,6 +23,7 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     """Add what ``serve`` takes."""
     add_config(parser)
+    add_profile(parser)
     parser.add_argument(
         "--detector", metavar="URL", help="such as ptys+sub://HOST:PORT"
     )
@@ -43,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         "publish.results": args.results,
     }
     config = config_of(args, named)
-    extras = Extras(given_probe=first_probe(config))
+    extras = Extras(given_probe=first_probe(config), given_object=first_object(config))
     service = Service(config, extras=extras)
     try:
         with stopped_by_signals() as stop, service:

@@ -2,15 +2,17 @@
 
 import argparse
 
-from ptystream.commands.common import add_config, config_of
+from ptystream.commands.common import add_config, add_profile, config_of
 from ptystream.config import schema
 from ptystream.ingest.endpoint import parse_endpoint
+from ptystream.ingest.preprocess import Preprocess
 
 
 def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     """Add what either takes."""
     if name == "check-config":
         add_config(parser)
+        add_profile(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,5 +23,6 @@ def run(args: argparse.Namespace) -> int:
     config = config_of(args)
     for endpoint in (config.detector.endpoint, config.positions.endpoint):
         parse_endpoint(endpoint)
+    Preprocess(config.detector.preprocess).read_files()
     print(config.model_dump_json(indent=2))
     return 0

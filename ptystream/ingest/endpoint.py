@@ -32,13 +32,20 @@ class Endpoint:
         return PROTOCOLS[self.protocol]
 
 
-def parse_endpoint(url: str) -> Endpoint:
-    """Return the endpoint of a URL; raise ConfigError that says what was expected."""
+def parse_endpoint(url: str, stream: str | None = None) -> Endpoint:
+    """Return the endpoint of a URL; raise ConfigError that says what was expected.
+
+    ``stream`` is what must come from there, ``det`` or ``pos``; None: either.
+    """
     scheme, found, rest = url.partition("://")
     protocol, *tail = scheme.split("+")
     wire = PROTOCOLS.get(protocol)
     if not found or wire is None:
         raise ConfigError(f"endpoint {url!r}: {_expected()}")
+    if stream is not None and stream not in wire.streams:
+        fit = [name for name, other in PROTOCOLS.items() if stream in other.streams]
+        what = "frames" if stream == "det" else "positions"
+        raise ConfigError(f"endpoint {url!r} sends no {what}; {', '.join(fit)} do")
     # Only a plain connection goes without a pattern.
     pattern = tail.pop(0) if tail and "tcp" not in wire.patterns else "tcp"
     if pattern not in wire.patterns or tail not in ([], ["tcp"], ["ipc"]):

@@ -120,7 +120,7 @@ class Preprocess:
             frame.decode_into(out)
         else:
             top, left, height, width = _inside(self._crop, frame.shape)
-            out[:] = self._raw(frame)[top : top + height, left : left + width]
+            out[:] = frame.decode_rows(top, top + height)[:, left : left + width]
 
     def _is_plain(self, name: str) -> bool:
         """Tell whether pixels go through as they are, but for a fixed crop."""

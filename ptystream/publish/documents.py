@@ -5,55 +5,28 @@ JSON, which has no NaN). A consumer that starts analyses must ignore runs whose
 start has ``original_run_uid``, or it would feed on its own output.
 """
 
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ptystream import __version__
-from ptystream.errors import ConfigError
+from ptystream.publish.documents_schema import (
+    CONFIGURATION,
+    EVENT,
+    SCHEMA_VERSION,
+    STREAM,
+    VERSION_KEY,
+    data_keys,
+)
+from ptystream.publish.extras import optional
 from ptystream.publish.metadata import clean, original_uid, scan_metadata
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
-
-SCHEMA_VERSION = 1
-"""Of the start document's own keys and the stream ``recon``."""
-
-STREAM = "recon"
 
 Document = tuple[str, dict[str, Any]]
 """A document's name and the document."""
 
 _EXIT = {"complete": "success", "aborted": "abort"}
-
-_KEYS: Mapping[str, tuple[str, str, tuple[int, ...], str | None]] = {
-    # name: dtype, dtype_numpy, shape, units
-    "step": ("integer", "<i8", (), None),
-    "exposures": ("integer", "<i8", (), None),
-    "rolled_back": ("integer", "<i8", (), None),
-    "loss": ("number", "<f8", (), None),
-    "held_out_error": ("number", "<f8", (), None),
-    "flat_error": ("number", "<f8", (), None),
-    "held_out_nll": ("number", "<f8", (), None),
-    "covered": ("number", "<f8", (), None),
-    "probe_released": ("boolean", "|b1", (), None),
-    "frames_expected": ("number", "<f8", (), None),
-    "frames_received": ("integer", "<i8", (), None),
-    "frames_paired": ("integer", "<i8", (), None),
-    "frames_lost": ("integer", "<i8", (), None),
-    "object_shape": ("array", "<i8", (3,), "px"),
-    "object_origin": ("array", "<f8", (2,), "m"),
-}
-
-
-def extra(module: str, package: str) -> Any:
-    """Import what the extra ``bluesky`` brings; ConfigError if it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"Bluesky documents need {package}: pip install 'ptystream[bluesky]'"
-        ) from error
 
 
 class DerivedRun:
@@ -64,10 +37,10 @@ class DerivedRun:
     """
 
     def __init__(self, info: RunInfo, clock: Callable[[], float] = time.time) -> None:
-        self._model = extra("event_model", "event-model")
+        self._model = optional("event_model", "bluesky")
         self._clock = clock
         self._bundle = self._model.compose_run(
-            uid=info.run, time=info.started_s, metadata=_start_metadata(info)
+            uid=info.run, time=info.started_s, metadata=start_metadata(info)
         )
         self._compose_event: Callable[..., dict[str, Any]] | None = None
 
@@ -92,29 +65,27 @@ class DerivedRun:
     ) -> list[Document]:
         """Return the final snapshot's event, if there is one, and the stop document."""
         documents = [] if snapshot is None else self.update(snapshot, frames)
-        lost = ", ".join(f"{n} {why}" for why, n in frames.lost.items() if n) or "none"
         stop = self._bundle.compose_stop(
-            exit_status=_EXIT.get(end.reason, "fail"),
-            reason=f"scan {end.reason}; refined: {end.refined}; frames lost: {lost}",
-            time=self._clock(),
+            **how_it_ended(frames, end), time=self._clock()
         )
-        return [*documents, ("stop", dict(stop))]
+        return [*documents, ("stop", {**stop, VERSION_KEY: SCHEMA_VERSION})]
 
     def _descriptor(self, snapshot: Snapshot) -> Document:
         now_s = self._clock()
         bundle = self._bundle.compose_descriptor(
             name=STREAM,
-            data_keys={name: _data_key(*key) for name, key in _KEYS.items()},
+            data_keys=data_keys(EVENT),
             hints={"ptystream": {"fields": ["held_out_error", "covered"]}},
-            object_keys={"ptystream": list(_KEYS)},
+            object_keys={"ptystream": [key.name for key in EVENT]},
             configuration={"ptystream": _configuration(snapshot, now_s)},
             time=now_s,
         )
         self._compose_event = bundle.compose_event
-        return "descriptor", dict(bundle.descriptor_doc)
+        return "descriptor", {**bundle.descriptor_doc, VERSION_KEY: SCHEMA_VERSION}
 
 
-def _start_metadata(info: RunInfo) -> dict[str, Any]:
+def start_metadata(info: RunInfo) -> dict[str, Any]:
+    """Return what a derived run says of itself, beside uid and time."""
     meta = info.provenance.get("scan")
     meta = meta if isinstance(meta, Mapping) else {}
     raw_uid = original_uid(info.scan, meta)
@@ -126,9 +97,18 @@ def _start_metadata(info: RunInfo) -> dict[str, Any]:
         "original_run_uid": raw_uid,
         "raw_uid": raw_uid,
         "scan_uid": info.scan,
-        "ptystream_schema": SCHEMA_VERSION,
+        VERSION_KEY: SCHEMA_VERSION,
         "analysis": {"software": "ptystream", "version": __version__, **clean(own)},
         "hints": {"dimensions": [[["time"], STREAM]]},
+    }
+
+
+def how_it_ended(frames: FrameCounts, end: RunEnd) -> dict[str, str]:
+    """Return ``exit_status`` and ``reason`` of a run."""
+    lost = ", ".join(f"{n} {why}" for why, n in frames.lost.items() if n) or "none"
+    return {
+        "exit_status": _EXIT.get(end.reason, "fail"),
+        "reason": f"scan {end.reason}; refined: {end.refined}; frames lost: {lost}",
     }
 
 
@@ -142,28 +122,26 @@ def _data(snapshot: Snapshot, frames: FrameCounts) -> dict[str, Any]:
         "loss": float(quality.loss),
         "held_out_error": float(quality.held_out_error),
         "flat_error": float(quality.flat_error),
+        "noise_error": float(quality.noise_error),
         "held_out_nll": float(quality.held_out_nll),
         "covered": float(quality.covered),
+        "resolution_m": resolution_m(snapshot),
         "probe_released": bool(quality.probe_released),
         "frames_expected": expected,
         "frames_received": int(frames.received),
         "frames_paired": int(frames.paired),
         "frames_lost": int(sum(frames.lost.values())),
-        "object_shape": [int(n) for n in snapshot.object.shape],
-        "object_origin": [float(m) for m in snapshot.origin_m],
+        "object_slices": int(snapshot.object.shape[0]),
+        "object_rows": int(snapshot.object.shape[1]),
+        "object_columns": int(snapshot.object.shape[2]),
+        "object_origin_y": float(snapshot.origin_m[0]),
+        "object_origin_x": float(snapshot.origin_m[1]),
     }
 
 
-def _data_key(
-    dtype: str, dtype_numpy: str, shape: tuple[int, ...], units: str | None
-) -> dict[str, Any]:
-    key = {
-        "source": "ptystream",
-        "dtype": dtype,
-        "dtype_numpy": dtype_numpy,
-        "shape": list(shape),
-    }
-    return key if units is None else {**key, "units": units}
+def resolution_m(snapshot: Snapshot) -> float:
+    """Return the resolution that the engine tells, NaN while it tells none."""
+    return float(getattr(snapshot.quality, "resolution_m", float("nan")))
 
 
 def _configuration(snapshot: Snapshot, now_s: float) -> dict[str, Any]:
@@ -175,8 +153,5 @@ def _configuration(snapshot: Snapshot, now_s: float) -> dict[str, Any]:
     return {
         "data": data,
         "timestamps": dict.fromkeys(data, now_s),
-        "data_keys": {
-            "object_pixel": _data_key("array", "<f8", (2,), "m"),
-            "probe_shape": _data_key("array", "<i8", (3,), "px"),
-        },
+        "data_keys": data_keys(CONFIGURATION),
     }

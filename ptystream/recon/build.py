@@ -7,12 +7,19 @@ from torch import Tensor
 from ptystream.errors import ConfigError
 from ptystream.models.field import Box, Field
 from ptystream.models.pixels import Pixels
+from ptystream.models.smooth import Smooth
 from ptystream.physics.forward import Background, Detector, near_field
 from ptystream.physics.propagate import angular_spectrum, far_field, fresnel
+from ptystream.recon.aberrations import Aberrations
 from ptystream.recon.background import BackgroundOptics
 from ptystream.recon.handover import Pupil
 from ptystream.recon.hold import Held, ObjectHold
-from ptystream.recon.learners import Learner, PixelLearner, at_unit_light
+from ptystream.recon.learners import (
+    Learner,
+    NeuralLearner,
+    PixelLearner,
+    at_unit_light,
+)
 from ptystream.recon.networks import (
     network_learner,
     object_network,
@@ -21,11 +28,13 @@ from ptystream.recon.networks import (
 )
 from ptystream.recon.nuisance import Nuisance
 from ptystream.recon.optics import FusedOptics, GeneralOptics, Optics, Way
+from ptystream.recon.optim import TileAdam
 from ptystream.recon.options import ReconOptions
-from ptystream.recon.published import PlainOptics
 from ptystream.recon.regularise import Prior
 from ptystream.recon.setting import Setting
 
+SMOOTH = ("auto", "smooth")
+"""Objects that begin as smooth pixels."""
 UNET_WARMUP = 200
 """Steps with pixels before a U-Net takes over, where nothing is said: without an
 estimate as its input it has nothing to begin with."""
@@ -66,6 +75,14 @@ def object_field(
     o = options.object
     if o.field == "pixels":
         return object_pixels(options, device)
+    if o.field in SMOOTH:
+        smooth = Smooth(
+            o.slices,
+            kind=options.physics.kind,
+            length_px=o.length_px,
+            device=str(device),
+        )
+        return Held(smooth, hold or object_hold(options))
     return object_network(options, device, hold or object_hold(options))
 
 
@@ -88,20 +105,36 @@ def object_learner(
             settling=e.settling,
             constraint=None if hold.idle else hold,
         )
+    if options.object.field in SMOOTH:
+        tiles = TileAdam(
+            e.smooth_rate,
+            settling=e.smooth_settling,
+            floor=e.smooth_floor,
+            decay=e.smooth_decay,
+        )
+        return NeuralLearner(field, net_rate=0.0, tiles=tiles, by_light=False)
     rates = {"siren": e.siren_rate, "unet": e.unet_rate}
     return network_learner(field, options, rates.get(options.object.field, e.net_rate))
+
+
+def plain_learner(
+    options: ReconOptions, device: torch.device, hold: ObjectHold
+) -> Learner:
+    """Return plain pixels that know nothing yet, with what teaches them."""
+    return object_learner(object_pixels(options, device), options, hold)
 
 
 def reach(options: ReconOptions, *, network: bool) -> float:
     """Return how far from its centre a batch may lie, in patterns.
 
-    Networks cost what the window costs; pixels, and a U-Net that makes the whole
-    object each time, cost the same however far.
+    Networks cost what the window costs; pixels, smooth or plain, little more however
+    far, and a U-Net that makes the whole object each time the same.
     """
     if options.engine.reach is not None:
         return options.engine.reach
     whole = options.object.field == "unet" and options.object.whole
-    return 3.0 if whole or not network else 1 / 3
+    cheap = whole or not network or options.object.field in SMOOTH
+    return 3.0 if cheap else 1 / 3
 
 
 def probe_field(
@@ -170,9 +203,26 @@ def probe_learner(
             rate=e.probe_rate,
             momentum=e.momentum,
             constraint=probe_normalisation(first, options),
+            settling=e.probe_settling,
+            aberrations=_aberrations(first, options),
         )
     rate = 0.1 * (e.unet_rate if options.probe.field == "unet" else e.net_rate)
     return network_learner(field, options, e.probe_net_rate or rate)
+
+
+def _aberrations(
+    first: Complex[Tensor, "m k k"], options: ReconOptions
+) -> Aberrations | None:
+    """Return what turns the pupil of the first probe; None: nothing, as told."""
+    p = options.probe
+    if p.aberrations < 2 or not p.aberration_steps:
+        return None
+    return Aberrations(
+        first,
+        order=p.aberrations,
+        rate_rad=p.aberration_rate_rad,
+        steps=p.aberration_steps,
+    )
 
 
 def prior(options: ReconOptions) -> Prior:
@@ -203,28 +253,11 @@ def optics(
     device: torch.device,
     learned: Nuisance | None = None,
 ) -> Optics:
-    """Return the experiment as the object's first field needs it.
+    """Return the experiment: by hand where it is the common one.
 
     Raises:
         ConfigError: a length that the experiment needs is not known.
     """
-    made = _optics(options, setting, device, learned)
-    network = options.object.field != "pixels" and not warmup_steps(options)
-    return as_weighed(made, options) if network else made
-
-
-def as_weighed(made: Optics, options: ReconOptions) -> Optics:
-    """Return the experiment as a network for the object needs it."""
-    return made if options.engine.by_light else PlainOptics(made)
-
-
-def _optics(
-    options: ReconOptions,
-    setting: Setting,
-    device: torch.device,
-    learned: Nuisance | None,
-) -> Optics:
-    """Return the experiment: by hand where it is the common one."""
     p = options.physics
     plain = options.object.slices == 1 and p.model == "far" and p.fly_points == 1
     if plain and p.loss == "smooth_l1" and not p.background and learned is None:

@@ -93,7 +93,8 @@ class Engine:
         """Learn from one batch; a step that is not finite changes nothing, counted."""
         box, shots = self.place(batch)
         window = self.objects.window(box)
-        probe = self.probe.window(self._frame)
+        with torch.set_grad_enabled(rates.probe):
+            probe = self.probe.window(self._frame)
         got = self.optics.gradients(window, probe, shots, probe_too=rates.probe)
         if not self._prior.idle:
             got = self._prior.add(got, window, probe, self.steps)
@@ -128,13 +129,15 @@ class Engine:
         return 0 if self._refused is None else int(self._refused)
 
     def _learn(self, got: Gradients, rates: Rates, finite: Bool[Tensor, ""]) -> None:
-        """Divide the gradients by the light that they were measured in, and learn."""
+        """Divide gradients by the light that they were measured in, and learn."""
         light = got.illumination
         floor = self._damping * light.max()
         share = ((1 - self._damping) * light + floor).reciprocal_()
-        by_window = got.by_window * share  # a complex division takes 3 times as long
         trust = light * share
         trust = trust[0] if len(trust) == 1 else trust.mean(0)
+        by_window = got.by_window
+        if self.objects.by_light:
+            by_window = by_window * share  # a complex division takes 3 times as long
         self.objects.learn(by_window, trust, rates.fade, finite)
         if rates.probe:
             by_probe = got.by_probe / got.transmission

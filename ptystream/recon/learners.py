@@ -11,11 +11,22 @@ from torch import Tensor
 from ptystream.models.field import Box, Field
 from ptystream.models.pixels import Pixels
 from ptystream.physics.fused import energy
-from ptystream.recon.optim import Adam, update_tile
+from ptystream.recon.aberrations import Aberrations
+from ptystream.recon.optim import Adam, TileAdam
 
 
 class Learner(Protocol):
-    """Gives a window, takes its gradient back, and keeps the optimiser's state."""
+    """Gives a window, takes its gradient back, and keeps the optimiser's state.
+
+    ``by_light``: it wants gradients divided by the light that they were measured in.
+    """
+
+    by_light: bool
+
+    @property
+    def field(self) -> Field:
+        """What learns."""
+        ...
 
     def window(self, box: Box) -> Complex[Tensor, "s h w"]:
         """Return the field on the box, cut from the graph."""
@@ -28,11 +39,11 @@ class Learner(Protocol):
         fade: float,
         finite: Bool[Tensor, ""],
     ) -> None:
-        """Move the field of the last window against a preconditioned gradient.
+        """Move the field of the last window against a gradient.
 
-        A gradient of 1 asks for a change of -1, and ``trust`` in 0..1 says how much
-        light stands behind it; ``fade`` ≤ 1 scales the rates; nothing changes where
-        ``finite`` is false.
+        Divided by light, a gradient of 1 asks for a change of -1, and ``trust`` in 0..1
+        says how much light stands behind it; ``fade`` ≤ 1 scales the rates; nothing
+        changes where ``finite`` is false.
         """
         ...
 
@@ -41,8 +52,12 @@ class PixelLearner:
     """Steps of pixels with momentum: as in ePIE and its kin, by mini-batch.
 
     With ``settling``, the rate of each pixel falls with its own age, so that noise
-    averages out where the scan has long been and new area learns at full rate.
+    averages out where the scan has long been and new area learns at full rate; a
+    ``calm`` below 1 makes it fall less, 0 not at all. Of a probe, ``aberrations`` are
+    turned first.
     """
+
+    by_light = True
 
     def __init__(
         self,
@@ -52,9 +67,12 @@ class PixelLearner:
         momentum: float,
         settling: float = math.inf,
         constraint: Callable[[Tensor], Tensor] | None = None,
+        aberrations: Aberrations | None = None,
     ) -> None:
+        self._aberrations = aberrations
         self.field, self._rate, self._momentum = field, rate, momentum
         self._settling, self._constraint = settling, constraint
+        self.calm = 1.0
         self._box = Box(0, 0, 0, 0)
 
     def window(self, box: Box) -> Complex[Tensor, "s h w"]:
@@ -72,11 +90,15 @@ class PixelLearner:
         finite: Bool[Tensor, ""],
     ) -> None:
         """Move the pixels; their momentum is kept where the canvas keeps means."""
+        if self._aberrations is not None and not self._aberrations.done:
+            now = self.window(self._box)
+            turned = self._aberrations.turn(now, gradient, fade, finite)
+            self.field.write(self._box, turned)
         canvas = self.field.canvas
         at = (slice(None), *canvas.slices(self._box))
         pairs = torch.stack([gradient.real, gradient.imag], 1)
         age = canvas.age[at[1:]]
-        rate = self._rate * fade * (1 + age / self._settling).rsqrt_()
+        rate = self._rate * fade * (1 + age * (self.calm / self._settling)).rsqrt_()
         age += torch.where(finite, trust, 0)
         push = torch.where(finite, pairs.reshape(-1, *gradient.shape[1:]) * rate, 0)
         speed = canvas.mean[at]
@@ -87,11 +109,13 @@ class PixelLearner:
 
 
 class NeuralLearner:
-    """Adam on a network and on the tiles of its feature grids."""
+    """Adam on a network and on the tiles of its canvases."""
 
-    def __init__(self, field: Field, *, net_rate: float, grid_rate: float) -> None:
-        self.field = field
-        self._net_rate, self._grid_rate = net_rate, grid_rate
+    def __init__(
+        self, field: Field, *, net_rate: float, tiles: TileAdam, by_light: bool = True
+    ) -> None:
+        self.field, self.by_light = field, by_light
+        self._net_rate, self._tiles = net_rate, tiles
         self._adam = Adam(field.parameters())
         self._window: Tensor | None = None
 
@@ -114,7 +138,7 @@ class NeuralLearner:
             raise RuntimeError("learn() without a window() before it")
         window.backward(torch.where(finite, gradient, 0) / gradient.numel())
         for tile in getattr(self.field, "tiles", []):
-            update_tile(tile, self._grid_rate * fade, finite)
+            self._tiles.update(tile, fade, finite)
         self._adam.update(self._net_rate * fade, finite)
 
 

@@ -18,6 +18,7 @@ from ptystream.physics.constraints import (
 )
 from ptystream.recon.hold import Constraint, Held, ObjectHold, probe_hold
 from ptystream.recon.learners import Learner, NeuralLearner, at_unit_light
+from ptystream.recon.optim import TileAdam
 from ptystream.recon.options import ReconOptions
 from ptystream.recon.published import PublishedLearner
 
@@ -48,8 +49,12 @@ def network_learner(field: Field, options: ReconOptions, rate: float) -> Learner
     """Return what teaches a network: one rate, or torch's Adam with one each net."""
     e = options.engine
     if e.adam == "quick" or isinstance(getattr(field, "inner", field), MultiRes):
-        return NeuralLearner(field, net_rate=rate, grid_rate=e.grid_rate)
-    return PublishedLearner(field, rate=rate, phase_rate=e.phase_rate)
+        return NeuralLearner(
+            field, net_rate=rate, tiles=TileAdam(e.grid_rate), by_light=e.by_light
+        )
+    return PublishedLearner(
+        field, rate=rate, phase_rate=e.phase_rate, by_light=e.by_light
+    )
 
 
 def probe_normalisation(

@@ -1,6 +1,8 @@
 """Adam for canvases, which learns only the tile in use, and for networks."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool
@@ -11,26 +13,46 @@ from ptystream.models.canvas import Tile
 BETA_MEAN, BETA_SQUARE, FLOOR = 0.9, 0.99, 1e-12
 
 
-@torch.no_grad()
-def update_tile(tile: Tile, rate: float, finite: Bool[Tensor, ""]) -> None:
-    """Take one Adam step on a tile; nothing changes where ``finite`` is false.
+@dataclass(frozen=True, slots=True)
+class TileAdam:
+    """Adam for the cells of a canvas.
 
     Each cell has its own age, so a region reached late is corrected for its own start
-    and the step costs what the tile costs, whatever the size of the canvas.
+    and a step costs what the tile costs, whatever the size of the canvas.
+
+    ``settling``: a cell's rate falls as the root of its updates over this. ``floor``:
+    cells whose slope is below this share of the steepest one's move less than the
+    others: beyond the light they would else move as far. ``decay``: the slope that
+    pulls a value of 1 towards 0, in units of the tile's root-mean-square slope.
     """
-    if tile.leaf.grad is None:
-        return
-    canvas, at = tile.canvas, (slice(None), tile.rows, tile.cols)
-    gradient = torch.where(finite, tile.leaf.grad, 0)
-    mean, square = canvas.mean[at], canvas.square[at]
-    age = canvas.age[tile.rows, tile.cols]
-    age += finite
-    mean.lerp_(gradient, (1 - BETA_MEAN) * finite)
-    square.lerp_(gradient.square(), (1 - BETA_SQUARE) * finite)
-    fade_mean = 1 - BETA_MEAN**age
-    fade_square = 1 - BETA_SQUARE**age
-    step = mean / fade_mean / (square / fade_square).sqrt_().add_(FLOOR)
-    canvas.values[at].sub_(step.mul_(finite), alpha=rate)
+
+    rate: float
+    settling: float = math.inf
+    floor: float = 0.0
+    decay: float = 0.0
+
+    @torch.no_grad()
+    def update(self, tile: Tile, fade: float, finite: Bool[Tensor, ""]) -> None:
+        """Take one step on a tile; nothing changes where ``finite`` is false."""
+        if tile.leaf.grad is None:
+            return
+        canvas, at = tile.canvas, (slice(None), tile.rows, tile.cols)
+        mean, square = canvas.mean[at], canvas.square[at]
+        age = canvas.age[tile.rows, tile.cols]
+        gradient = tile.leaf.grad
+        if self.decay:
+            pull = self.decay * gradient.square().mean().sqrt()
+            gradient = gradient + pull * tile.leaf.detach()
+        gradient = torch.where(finite, gradient, 0)
+        age += finite
+        mean.lerp_(gradient, (1 - BETA_MEAN) * finite)
+        square.lerp_(gradient.square(), (1 - BETA_SQUARE) * finite)
+        slope = (square / (1 - BETA_SQUARE**age)).sqrt_()
+        slope += self.floor * slope.max() + FLOOR
+        step = mean / (1 - BETA_MEAN**age) / slope
+        if math.isfinite(self.settling):
+            step *= (1 + age / self.settling).rsqrt_()
+        canvas.values[at].sub_(step.mul_(finite), alpha=self.rate * fade)
 
 
 class Adam:

@@ -22,9 +22,19 @@ class ObjectOptions:
 
     __pydantic_config__ = CLOSED
 
-    field: Literal["pixels", "siren", "multires", "hashgrid", "unet"] = "pixels"
-    """``pixels``: dense scans; ``siren``: few frames; ``multires``: in between;
-    ``unet``: a deep generative prior, for low dose; ``hashgrid``: PtyINR's ablation."""
+    field: Literal[
+        "auto", "smooth", "pixels", "siren", "multires", "hashgrid", "unet"
+    ] = "auto"
+    """``smooth``: pixels under a Sobolev metric, for few frames or photons; ``pixels``:
+    plain ones, for dense scans; ``auto``: smooth first, and plain as soon as they
+    predict held-out frames better. Networks: ``siren``, ``multires``, ``unet`` (a deep
+    generative prior), ``hashgrid`` (PtyINR's ablation)."""
+    length_px: Positive = 8.0
+    """smooth: length of its kernel; structures below 2π of these are ever less likely,
+    in object pixels."""
+    contest_steps: Count = 20
+    """auto: steps after which plain pixels are first tried, and for how long; then at
+    twice as many, and so on."""
     slices: Count = 1
     """Slices along the beam; more than one need ``physics.slice_m``."""
     warmup_steps: Steps | None = None
@@ -129,6 +139,13 @@ class ProbeOptions:
     """unet: as ``object.norm_first``."""
     noise: Weight = 0.025
     """unet: noise on its input, in units of the probe's root mean square."""
+    aberrations: Annotated[int, Ge(0), Le(8)] = 4
+    """pixels: smooth phases over the first probe's pupil that are learned first, up to
+    this order: 2 is defocus and astigmatism, 3 coma, 4 spherical; 0: none."""
+    aberration_rate_rad: Positive = 0.03
+    """Adam's rate for each, in radians at the rim of the pupil."""
+    aberration_steps: Steps = 300
+    """Steps until that rate has fallen to 0."""
     known: bool = False
     """True: the first probe is taken as it is, and never learned."""
     release: Annotated[float, Ge(0)] = 0.25
@@ -168,16 +185,27 @@ class EngineOptions:
     beta: Positive = 1.0
     """Smooth-L1's turning point, in units of the root-mean-square amplitude."""
     reach: Annotated[float, Gt(0)] | None = None
-    """How far from its centre a batch may lie, in patterns; none: 3 for pixels, 1/3
-    for networks."""
+    """How far from its centre a batch may lie, in patterns; none: 3 for pixels, smooth
+    or plain, 1/3 for networks."""
     object_rate: Positive = 0.3
     """Pixels: step in units of the one that would fit the batch alone."""
     momentum: Share = 0.8
     """Pixels: how much of the last step is taken again."""
     settling: Positive = 20.0
-    """Pixels: a pixel's rate falls as the root of its updates over this."""
+    """Pixels: a pixel's rate falls as the root of its updates over this, as far as the
+    held-out error is photon noise."""
     damping: Positive = 0.05
     """Light that every pixel is taken to have, in units of the brightest."""
+    smooth_rate: Positive = 4e-3
+    """smooth: Adam's rate of its coefficients."""
+    smooth_settling: Positive = 100.0
+    """smooth: a coefficient's rate falls as the root of its updates over this."""
+    smooth_floor: Share = 0.05
+    """smooth: coefficients with less than this share of the steepest slope learn more
+    slowly: they lie in the dark."""
+    smooth_decay: Weight = 0.3
+    """smooth: slope that pulls a coefficient of 1 back to 0, in units of the
+    root-mean-square slope: what lies in the dark stays empty."""
     net_rate: Positive = 3e-3
     """multires, hashgrid: Adam's rate for the network (a tenth for the probe's)."""
     siren_rate: Positive = 5e-4
@@ -203,6 +231,8 @@ class EngineOptions:
     """Feature grids: Adam's rate."""
     probe_rate: Positive = 0.5
     """Probe of pixels: as ``object_rate``."""
+    probe_settling: Positive = 2000.0
+    """Probe of pixels: as ``settling``."""
     store: Count = 4096
     """Exposures kept on the device."""
     held_out: Share = 0.05

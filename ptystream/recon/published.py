@@ -1,4 +1,4 @@
-"""As both papers' code learns: torch's Adam at constant rates, on plain gradients."""
+"""As both papers' code learns: torch's Adam at constant rates."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,6 @@ from torch.nn import Parameter
 from ptystream.models.field import Box, Field
 from ptystream.models.hashgrid import HashGrid
 from ptystream.models.siren import Siren
-from ptystream.recon.optics import Gradients, Optics, Shots
 
 
 class PublishedLearner:
@@ -20,8 +19,10 @@ class PublishedLearner:
     Adam keeps its means parameter by parameter.
     """
 
-    def __init__(self, field: Field, *, rate: float, phase_rate: float) -> None:
-        self.field = field
+    def __init__(
+        self, field: Field, *, rate: float, phase_rate: float, by_light: bool
+    ) -> None:
+        self.field, self.by_light = field, by_light
         groups = [
             {"params": list(net), "lr": rate * share}
             for net, share in _nets(field, phase_rate)
@@ -68,48 +69,3 @@ def _nets(
         yield inner.phase.parameters(), phase_rate
     else:
         yield field.parameters(), 1.0
-
-
-class PlainOptics:
-    """An experiment that does not say how much light its gradients were measured in.
-
-    So the engine divides by nothing: for networks, whose optimiser sets the step.
-    """
-
-    def __init__(self, inner: Optics) -> None:
-        self.inner = inner
-
-    def gradients(
-        self,
-        window: Complex[Tensor, "s h w"],
-        probe: Complex[Tensor, "m k k"],
-        shots: Shots,
-        *,
-        probe_too: bool,
-    ) -> Gradients:
-        """Return loss and gradients, the light 1 everywhere."""
-        got = self.inner.gradients(window, probe, shots, probe_too=probe_too)
-        return got._replace(illumination=torch.ones_like(got.illumination))
-
-    def predict(
-        self,
-        window: Complex[Tensor, "s h w"],
-        probe: Complex[Tensor, "m k k"],
-        shots: Shots,
-    ) -> Float[Tensor, "b k k"]:
-        """Return the amplitudes that the detector should see."""
-        return self.inner.predict(window, probe, shots)
-
-    def learn(self, fade: float, finite: Bool[Tensor, ""]) -> None:
-        """Learn what the experiment learns of itself."""
-        self.inner.learn(fade, finite)
-
-    def fit(
-        self,
-        window: Complex[Tensor, "s h w"],
-        probe: Complex[Tensor, "m k k"],
-        shots: Shots,
-        fade: float,
-    ) -> None:
-        """Fit what is each exposure's own."""
-        self.inner.fit(window, probe, shots, fade)

@@ -1,6 +1,7 @@
 """A scan's reconstruction: store, sampler, engine and quality; one thread owns it."""
 
-from math import ceil
+import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from ptystream.models.canvas import Canvas
 from ptystream.models.field import Box, Field
 from ptystream.physics.constraints import orthogonalise
 from ptystream.recon.build import nuisance, optics, pick_device, prior, reach
+from ptystream.recon.contest import Side, Verdict
 from ptystream.recon.engine import Batch, Engine, Rates, StepStats, reached
 from ptystream.recon.hold import still
+from ptystream.recon.learners import PixelLearner
 from ptystream.recon.optics import Shots
 from ptystream.recon.options import ReconOptions
 from ptystream.recon.quality import Misfit, misfit
@@ -59,7 +62,7 @@ class Reconstruction:
         self.stages = Stages(options, setting.probe, self.device)
         self._margin = 0
         if self.nuisance is not None:
-            self._margin = ceil(options.nuisance.position_bound_px) + 1
+            self._margin = math.ceil(options.nuisance.position_bound_px) + 1
         self.engine = Engine(
             self.stages.objects,
             self.stages.probes,
@@ -78,6 +81,7 @@ class Reconstruction:
         self._frame = Box(0, 0, setting.size, setting.size)
         self._seen = Canvas(torch.zeros(1, device=self.device))
         self._box: Box | None = None
+        self._room: Box | None = None
         self._photons = 0.0
         self._light = torch.zeros((setting.size, setting.size), device=self.device)
         self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
@@ -125,7 +129,7 @@ class Reconstruction:
         y, x = (int(v) for v in corner)
         box = Box(y, x, self.setting.size, self.setting.size)
         self._box = box if self._box is None else self._box.union(box)
-        self.object.cover(self._reached(slot, corner, path_m))
+        self._make_room(self._reached(slot, corner, path_m))
         self._see(box)
         if self._exposures <= FIRST:
             self._weigh()
@@ -149,9 +153,20 @@ class Reconstruction:
         self._last = stats
         if self.nuisance is not None and self.engine.steps % FITTED == 0:
             self._fit_held_out(fade)
-        if self.stages.advance(self.engine, self._whole()):
+        judge = self._judged if self.released else None
+        if self.stages.advance(self.engine, self._whole(), judge):
             self._sampler = self._new_sampler()
         return stats
+
+    @property
+    def trying(self) -> bool:
+        """Whether a challenger learns, and what is published stands still."""
+        return self.engine.objects is not self.stages.objects
+
+    def doubt(self, counts: int) -> None:
+        """Leave pixels of so many counts and more out from now on, frame by frame."""
+        physics = replace(self.options.physics, saturated=counts)
+        self.options = replace(self.options, physics=physics)
 
     @property
     def released(self) -> bool:
@@ -166,16 +181,18 @@ class Reconstruction:
         if self._last is None:
             return Quality()
         self._sampler.loss = self.store.loss.cpu().numpy()
-        total = self._misfit()
+        total = self._misfit(self._held_out())
         loss = float(self._last.loss)
         covered = self._covered()
         if total is None:
             return Quality(loss, covered=covered, probe_released=self.released)
         power = float(total.power)
+        self._settle(float(total.noise), float(total.error))
         return Quality(
             loss=loss,
             held_out_error=float(total.error) / power,
             flat_error=float(total.flat) / power,
+            noise_error=float(total.noise) / power,
             held_out_nll=float(total.deviance) / total.pixels,
             covered=covered,
             probe_released=self.released,
@@ -189,6 +206,8 @@ class Reconstruction:
             made = self.object.window(self._box).cpu().numpy()
             probe = self.probe.window(self._frame)
         probe = orthogonalise(probe) if len(probe) > 1 else probe
+        if self.nuisance is not None:
+            probe = probe * (self.nuisance.log_scale.detach() / 2).exp()
         probe = (probe * self._photons**0.5).cpu().numpy()
         if not (np.isfinite(made).all() and np.isfinite(probe).all()):
             return self._good
@@ -212,12 +231,22 @@ class Reconstruction:
         """Return what the store holds."""
         return self.store.stats()
 
+    def _make_room(self, reached: Box) -> None:
+        """Let the object, and a challenger that learns now, hold what is looked at."""
+        self._room = reached if self._room is None else self._room.union(reached)
+        for learner in (self.stages.objects, self.engine.objects):
+            learner.field.cover(reached)
+
     def _weigh(self) -> None:
         """Find the photons to an amplitude of 1 from the first exposures."""
         slots = torch.arange(self.store.frames, device=self.device)
         light = self.store.amplitude(slots).square()
-        light = light if self.mask is None else light[:, self.mask]
-        self._photons = max(float(light.mean()), 1e-12)
+        used = torch.ones_like(light, dtype=torch.bool)
+        if self.options.physics.saturated is not None:
+            used = light < self.options.physics.saturated - 0.5
+        if self.mask is not None:
+            used &= self.mask
+        self._photons = max(float(light[used].mean()), 1e-12)
 
     def _batch(self, slots: np.ndarray) -> Batch:
         """Gather exposures: amplitudes in the engine's gauge, corners and shifts."""
@@ -294,8 +323,8 @@ class Reconstruction:
         return Sampler(self.store, batch=e.batch, reach=wide, seed=e.seed)
 
     def _whole(self) -> Box:
-        """Return the box of all that has been lit."""
-        return self._box or self._frame
+        """Return the box of all that an exposure may look at."""
+        return self._room or self._frame
 
     def _see(self, box: Box) -> None:
         """Add one exposure's light to the coverage."""
@@ -314,20 +343,53 @@ class Reconstruction:
         rows, cols = self._seen.slices(Box(*low.tolist(), *extent.tolist()))
         return float((self._seen.values[0, rows, cols] >= LIT).float().mean())
 
-    def _misfit(self) -> Misfit | None:
-        """Sum the misfit of held-out exposures, in batches that lie together."""
+    def _settle(self, noise: float, error: float) -> None:
+        """Let pixels settle as far as what is left to learn is noise.
+
+        Rates that fall before that cost 10 dB of phase on a clean scan; rates that stay
+        cost 3 dB of amplitude at 10⁶ photons a frame.
+        """
+        for learner in (self.engine.objects, self.engine.probe):
+            if isinstance(learner, PixelLearner):
+                learner.calm = min(1.0, noise / error) if error > 0 else 1.0
+
+    def _judged(self, side: Side, judges: np.ndarray | None) -> Verdict:
+        """Return how a side predicts held-out exposures, and which they were.
+
+        Slots are used again: exposures are known by their number of arrival.
+        """
+        slots, order = self._held_out(), self.store.order[: self.store.frames]
+        if judges is not None:
+            slots = np.flatnonzero(np.isin(order, judges))
+            slots = slots[np.argsort(order[slots])]
+        total = self._misfit(slots, (side.objects.field, side.probes.field))
+        if total is None:
+            return Verdict(math.nan, math.nan, order[slots])
+        return Verdict(float(total.error), float(total.noise), order[slots])
+
+    def _held_out(self) -> np.ndarray:
+        """Return slots of held-out exposures, spread over the scan."""
         held = np.flatnonzero(self.store.held_out[: self.store.frames])
         held = held[np.argsort(self.store.order[held])]
-        held = held[np.linspace(0, len(held) - 1, min(len(held), MEASURED)).astype(int)]
+        some = np.linspace(0, len(held) - 1, min(len(held), MEASURED))
+        return held[some.astype(int)]
+
+    def _misfit(
+        self, held: np.ndarray, seen: tuple[Field, Field] | None = None
+    ) -> Misfit | None:
+        """Sum the misfit of held-out exposures, in batches that lie together.
+
+        ``seen`` is object and probe, None those that are shown.
+        """
         total = None
         for start in range(0, len(held), 16):
-            part = self._misfit_of(held[start : start + 16])
+            part = self._misfit_of(held[start : start + 16], seen)
             total = part if total is None else total.plus(part)
         return total
 
-    def _misfit_of(self, slots: np.ndarray) -> Misfit:
+    def _misfit_of(self, slots: np.ndarray, seen: tuple[Field, Field] | None) -> Misfit:
         """Return the misfit of one batch."""
-        window, probe, shots = self._shown(slots)
+        window, probe, shots = self._shown(slots, seen)
         see = self.engine.optics.predict
         return misfit(
             see(window, probe, shots),
@@ -338,8 +400,11 @@ class Reconstruction:
         )
 
     @torch.no_grad()
-    def _shown(self, slots: np.ndarray) -> tuple[Tensor, Tensor, Shots]:
+    def _shown(
+        self, slots: np.ndarray, seen: tuple[Field, Field] | None = None
+    ) -> tuple[Tensor, Tensor, Shots]:
         """Return what exposures see: object window and probe; and the exposures."""
         box, shots = self.engine.place(self._batch(slots))
-        with still(self.object, self.probe):
-            return self.object.window(box), self.probe.window(self._frame), shots
+        objects, probe = seen or (self.object, self.probe)
+        with still(objects, probe):
+            return objects.window(box), probe.window(self._frame), shots

@@ -21,13 +21,16 @@ class Refiner:
         self.fade = 1.0
         self.why: str | None = "no time was given" if max_s == 0 else None
 
-    def saw(self, error: float, now_s: float, steps: int) -> bool:
+    def saw(
+        self, error: float, now_s: float, steps: int, *, still: bool = False
+    ) -> bool:
         """Take note of a held-out error after so many steps; True if it is the best.
 
-        NaN (nothing is held out) never improves: then only time runs.
+        NaN (nothing is held out) never improves: then only time runs. ``still``: what
+        was measured does not learn at present, so that is no stall.
         """
         best = error < self._best
-        if error < self._best * (1 - self._gain):
+        if still or error < self._best * (1 - self._gain):
             self._moved_s, self._moved_steps = now_s, steps
         self._best = error if best else self._best
         waited = now_s - self._moved_s >= self._patience_s

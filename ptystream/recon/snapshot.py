@@ -12,6 +12,7 @@ class Quality:
     ``held_out_error`` is Σ(a - A)² / ΣA² over frames never trained on, with a
     the predicted and A the measured amplitude. ``flat_error`` is the same for
     an empty object under the same probe: what no reconstruction should exceed.
+    ``noise_error`` is what photon noise alone would leave, if counts are photons.
     ``held_out_nll`` is the Poisson deviance per detector pixel of those frames.
     ``covered`` is the share of the scanned bounding box with enough dose.
     """
@@ -19,6 +20,7 @@ class Quality:
     loss: float = float("nan")
     held_out_error: float = float("nan")
     flat_error: float = float("nan")
+    noise_error: float = float("nan")
     held_out_nll: float = float("nan")
     covered: float = 0.0
     probe_released: bool = False

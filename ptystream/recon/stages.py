@@ -7,19 +7,21 @@ from torch import Tensor
 from ptystream.models.field import Box, Field
 from ptystream.models.pixels import Pixels
 from ptystream.recon.build import (
+    SMOOTH,
     as_pupil,
-    as_weighed,
     object_field,
     object_hold,
     object_learner,
     object_pixels,
     object_pupil,
+    plain_learner,
     probe_field,
     probe_learner,
     probe_pixels,
     probe_pupil,
     warmup_steps,
 )
+from ptystream.recon.contest import Contest, Judge, Side
 from ptystream.recon.engine import Engine
 from ptystream.recon.handover import Pupil
 from ptystream.recon.learners import at_unit_light
@@ -47,7 +49,7 @@ class Stages:
         self._warmup = warmup_steps(options)
         self._object_pupil: Pupil | None = None
         self._probe_pupil: Pupil | None = None
-        if self._warmup and options.object.field != "pixels":
+        if self._warmup and options.object.field not in ("pixels", *SMOOTH):
             self._object_pupil = object_pupil(options, device, self._hold)
             self.object: Field = object_pixels(options, device)
         else:
@@ -59,6 +61,7 @@ class Stages:
             self.probe = probe_field(self._first, options, device)
         self.objects = object_learner(self.object, options, self._hold)
         self.probes = probe_learner(self.probe, options, self._first)
+        self._contest: Contest | None = None
 
     @property
     def network(self) -> bool:
@@ -82,30 +85,49 @@ class Stages:
             pupil.lesson(teacher, box)
         pupil.graduate()
 
-    def advance(self, engine: Engine, box: Box) -> bool:
-        """Do what is due after a step; True if a network took over.
+    def advance(self, engine: Engine, box: Box, judge: Judge | None) -> bool:
+        """Do what is due after a step; True if another field took over.
 
-        ``box`` is what the object has been lit on.
+        ``box`` is all that exposures may look at; ``judge`` tells the held-out error,
+        None while there is nothing to be judged by.
         """
         step, options = engine.steps, self._options
         if step >= options.object.identical_steps:
             self._hold.identical = False
         every = options.probe.orthogonal_steps
-        if every and step % every == 0 and isinstance(self.probe, Pixels):
-            mix = ORTHOGONAL[options.probe.orthogonal_by]
-            self.probe.write(self._frame, mix(self._probe_now()))
+        probe = engine.probe.field
+        if every and step % every == 0 and isinstance(probe, Pixels):
+            self._make_orthogonal(probe)
         if self._object_pupil is None and self._probe_pupil is None:
-            return False
+            return judge is not None and self._contend(engine, box, judge)
         self._teach(step, box)
         if step < self._warmup:
             return False
         self._hand_over(engine, box)
         return True
 
+    def _contend(self, engine: Engine, box: Box, judge: Judge) -> bool:
+        """Let smooth and plain pixels contend, if they are to."""
+        options = self._options
+        if options.object.field != "auto":
+            return False
+        if self._contest is None:
+            self._contest = Contest(
+                Side(self.objects, self.probes),
+                lambda: plain_learner(options, self._first.device, self._hold),
+                first=options.object.contest_steps,
+            )
+        if not self._contest.advance(engine, box, judge):
+            return False
+        self.objects, self.probes = self._contest.leader
+        self.object, self.probe = self.objects.field, self.probes.field
+        return True
+
     @torch.no_grad()
-    def _probe_now(self) -> Complex[Tensor, "m k k"]:
-        """Return the probe's modes."""
-        return self.probe.window(self._frame)
+    def _make_orthogonal(self, probe: Pixels) -> None:
+        """Mix the probe's modes."""
+        mix = ORTHOGONAL[self._options.probe.orthogonal_by]
+        probe.write(self._frame, mix(probe.window(self._frame)))
 
     def _teach(self, step: int, box: Box) -> None:
         """Give the lessons of this step."""
@@ -125,7 +147,6 @@ class Stages:
             self.object = self._object_pupil.graduate()
             self.object.cover(box)
             self.objects = object_learner(self.object, self._options, self._hold)
-            engine.optics = as_weighed(engine.optics, self._options)
         if self._probe_pupil is not None:
             if isinstance(self.probe, Pixels):
                 self._probe_pupil.show(self.probe, self._frame)

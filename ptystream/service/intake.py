@@ -1,16 +1,22 @@
 """The ingest side of a live service: sockets to events, in a thread of its own."""
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from pathlib import Path
+from typing import Literal, Self
 
 import zmq
 
-from ptystream.config import Config
-from ptystream.ingest.endpoint import parse_endpoint
+from ptystream.config import Config, CurveSettings, PositionSettings
+from ptystream.errors import ConfigError
+from ptystream.ingest.curve import ClientKeys, client_keys, environment_keys
+from ptystream.ingest.encoders import Axis, EncoderTable
+from ptystream.ingest.endpoint import check_taking, parse_endpoint
 from ptystream.ingest.positions import PositionReader, PositionStats
 from ptystream.ingest.process import ReceiverProcess, ReceiverStats
 from ptystream.ingest.scans import (
@@ -110,20 +116,32 @@ class Intake:
     def __init__(self, config: Config) -> None:
         d, s = config.detector, config.scan
         self.backlog = Backlog(s.backlog)
+        detector = parse_endpoint(d.endpoint, "det")
+        check_taking(detector, allowed=d.allow_pull, how="detector.allow_pull = true")
+        positions = parse_endpoint(config.positions.endpoint, "pos")
         self._receiver = ReceiverProcess(
-            parse_endpoint(d.endpoint),
+            detector,
             ring_bytes=max(d.ring_mib, 3 * d.max_frame_mib) * MIB,
             max_frame_bytes=d.max_frame_mib * MIB,
             crop=d.crop,
+            preprocess=d.preprocess,
+            channel=d.channel,
+            first_frame=d.first_frame,
+            curve=curve_keys(d.curve, os.environ),
         )
-        self._positions = PositionReader(parse_endpoint(config.positions.endpoint))
+        self._positions = PositionReader(
+            positions,
+            table=encoder_table(config.positions),
+            per_frame=config.positions.per_frame,
+        )
         self._tracker = ScanTracker(
             TrackerLimits(
                 idle_s=s.idle_timeout_s,
                 grace_s=s.late_s,
                 frame_wait_s=s.late_s,
                 max_frames=s.waiting,
-            )
+            ),
+            named=detector.wire.names_scans and positions.wire.names_scans,
         )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="intake")
@@ -172,7 +190,7 @@ class Intake:
     def _run(self) -> None:
         """Turn until told to stop; then close what is open."""
         poller = zmq.Poller()
-        poller.register(self._positions.socket, zmq.POLLIN)
+        poller.register(self._positions.pollable, zmq.POLLIN)
         poller.register(self._receiver.fileno(), zmq.POLLIN)
         try:
             while not self._stopping.is_set():
@@ -194,6 +212,7 @@ class Intake:
         while more and not self._stopping.is_set():
             now_s = time.monotonic()
             frames = self._receiver.drain(most)
+            self._positions.observe(frames)
             for message in (*self._positions.poll(now_s, most), *frames):
                 self._pass_on(self._tracker.feed(message, now_s), now_s)
             self._pass_on(self._tracker.tick(now_s), now_s)
@@ -228,6 +247,36 @@ class Intake:
             self._tracker.strays(),
             self._restarts,
         )
+
+
+def curve_keys(
+    settings: CurveSettings | Literal["env"] | None, variables: Mapping[str, str]
+) -> ClientKeys | None:
+    """Return the keys that the settings name; None: unencrypted.
+
+    Raises:
+        ConfigError: a key is missing, is none, or may be read by others.
+    """
+    if settings is None:
+        return None
+    if settings == "env":
+        return environment_keys(variables)
+    files = settings.server_key_file, settings.client_secret_file
+    return client_keys(*map(Path, files))
+
+
+def encoder_table(settings: PositionSettings) -> EncoderTable | None:
+    """Return which encoder column is which axis; None if no settings say.
+
+    Raises:
+        ConfigError: one axis is set, the other isn't.
+    """
+    if settings.y is None and settings.x is None:
+        return None
+    if settings.y is None or settings.x is None:
+        raise ConfigError("positions.y and positions.x: expected both, or neither")
+    y, x = (Axis(a.column, a.scale_m, a.offset_m) for a in (settings.y, settings.x))
+    return EncoderTable(y, x, settings.time)
 
 
 def _aborted(event: Event) -> Event:

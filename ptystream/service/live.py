@@ -15,17 +15,19 @@ from ptystream.config import Config
 from ptystream.errors import ConfigError, StoppedError
 from ptystream.ingest.pairing import FRAME_LOSSES
 from ptystream.ingest.scans import ScanCounts
-from ptystream.metrics import Metrics
+from ptystream.metrics import ENCODER_LOSSES, Metrics
 from ptystream.publish.control import ControlServer
-from ptystream.publish.documents_live import DocumentSink
 from ptystream.publish.files import FileSink
 from ptystream.publish.picture_sink import PictureSink
 from ptystream.publish.preview import PreviewSink
-from ptystream.publish.requests import Command
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, Sink
+from ptystream.publish.stack import StackSink
 from ptystream.recon.snapshot import Quality
+from ptystream.service.announced import Announced
+from ptystream.service.commands import Commands
 from ptystream.service.intake import Intake, IntakeStats
+from ptystream.service.outlets import outlets, pva_server
 from ptystream.service.reconstructing import EngineState, Finished, Reconstructing
 from ptystream.service.scan import NO_EXTRAS, Extras
 from ptystream.status import ServiceStatus, StatusServer
@@ -46,10 +48,10 @@ class Service:
         p = config.publish
         self._began_s = time.monotonic()
         self._intake = Intake(config)
-        self._control = ControlServer(
-            self._commands(), self.status, p.control, p.status, p.preview
-        )
+        self._announced = Announced()
         self._files = FileSink(Path(p.results))
+        self._stacks = StackSink(Path(p.results), self._changed)
+        self._pva = pva_server(p)
         self._sinks = [SinkThread(sink) for sink in self._make_sinks(config)]
         self._engine = Reconstructing(
             config,
@@ -57,7 +59,19 @@ class Service:
             self._sinks,
             self.frames,
             extras=extras,
-            changed=self._control.changed,
+            changed=self._changed,
+            announced=self._announced,
+        )
+        threads = {thread.name: thread for thread in self._sinks}
+        commands = Commands(
+            config,
+            self._engine,
+            self._announced,
+            (threads[self._files.name], self._files),
+            (threads[self._stacks.name], self._stacks),
+        )
+        self._control = ControlServer(
+            commands.table(), self.status, p.control, p.status, p.preview
         )
         registry = CollectorRegistry()
         self._metrics = Metrics(registry, LOSSES, [s.name for s in self._sinks])
@@ -77,6 +91,8 @@ class Service:
             stack.enter_context(self._intake)
             stack.enter_context(self._control)
             stack.enter_context(self._http)
+            if self._pva is not None:
+                stack.enter_context(self._pva)
             for sink in self._sinks:
                 stack.enter_context(sink)
             self._engine.start()
@@ -131,6 +147,7 @@ class Service:
             "status": self._control.status_address,
             "preview": self._control.preview_address,
             "http": self._http.address,
+            **({} if self._pva is None else {"pva": self._pva.address}),
         }
 
     def status(self) -> dict[str, Any]:
@@ -146,6 +163,10 @@ class Service:
             state="held" if self._engine.held else engine.phase,
             run=engine.run or None,
             scan=engine.scan or None,
+            raw_uid=engine.raw_uid or None,
+            armed=self._announced.armed,
+            last=self._announced.last,
+            stack=self._stacks.as_dict(),
             started_s=engine.started_s,
             step=engine.steps,
             exposures=snapshot.exposures if snapshot else 0,
@@ -158,7 +179,7 @@ class Service:
             },
             sinks=tuple(sink.stats() for sink in self._sinks),
             lag_s=engine.lag_s,
-            detail=engine.detail,
+            detail=engine.detail or intake.positions.sampled.reason,
             finished_scans=engine.finished_scans,
             ignored_exposures=engine.ignored,
         ).as_dict()
@@ -184,30 +205,18 @@ class Service:
 
     def _make_sinks(self, config: Config) -> list[Sink]:
         """Return the sinks that the configuration asks for."""
-        sinks: list[Sink] = [self._files, PreviewSink(self._control.show)]
+        sinks: list[Sink] = [
+            self._files,
+            PreviewSink(lambda picture: self._control.show(picture)),
+            self._stacks,
+        ]
         if config.publish.picture:
             sinks.append(PictureSink(self._files.path))
-        if config.publish.documents:
-            prefix = config.publish.documents_prefix.encode()
-            sinks.append(DocumentSink(config.publish.documents, prefix))
-        return sinks
+        return [*sinks, *outlets(config.publish, self._pva)]
 
-    def _commands(self) -> dict[str, Command]:
-        """Return what the control socket understands, beside ping and status."""
-
-        def quietly(action: Callable[[], None]) -> Command:
-            def command(_args: dict[str, Any]) -> None:
-                action()
-
-            return command
-
-        return {
-            "stop": quietly(lambda: self._engine.cut("stopped by request")),
-            "abort": quietly(lambda: self._engine.cut("aborted by request")),
-            "hold": quietly(lambda: self._engine.hold(held=True)),
-            "resume": quietly(lambda: self._engine.hold(held=False)),
-            "save": quietly(lambda: self._sinks[0].soon(self._files.save)),
-        }
+    def _changed(self) -> None:
+        """Have the status published."""
+        self._control.changed()
 
     def _finish(self) -> None:
         """End intake, then the engine; sinks follow with what is left to keep."""
@@ -292,6 +301,10 @@ class Service:
         m.observe_refused("pos", {**refused, "unknown": pos.foreign})
         m.observe_strays("det", strays.leftover_frames + strays.orphan_frames)
         m.observe_strays("pos", strays.leftover_samples + strays.orphan_samples)
+        sampled = asdict(pos.sampled)
+        m.observe_encoder({reason: sampled[reason] for reason in ENCODER_LOSSES})
+        if intake.counts is not None:
+            m.observe_lead(intake.counts.join.lead_frames)
         m.observe_restarts(intake.receiver_restarts)
         if det.last_message_ns:
             m.observe_message("det", det.last_message_ns / 1e9)

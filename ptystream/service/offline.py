@@ -8,31 +8,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import h5py
+import numpy as np
 import torch
 
 from ptystream.config import Config
 from ptystream.errors import FileFormatError
+from ptystream.ingest.preprocess import Preprocess
+from ptystream.ingest.sampled import SampledPositions
 from ptystream.ingest.scans import (
     Event,
     ScanClosed,
     ScanOpened,
     ScanTracker,
-    TrackerLimits,
 )
 from ptystream.publish.sink import RunEnd
 from ptystream.recon.heap import keep_freed_memory
 from ptystream.recon.snapshot import Snapshot
+from ptystream.service.intake import encoder_table
+from ptystream.service.recorded import NO_HURRY, RecordedScans, limits_of
 from ptystream.service.scan import NO_EXTRAS, Extras, ScanRun
-from ptystream.tape.cxi import CxiScan
+from ptystream.tape.files import is_tape, scan_file
+from ptystream.tape.format import Record
 from ptystream.tape.log import TapeReader
-from ptystream.tape.source import TapeMessages, cxi_messages
-from ptystream.wire.messages import Exposure, Message, ScanStart
+from ptystream.tape.source import file_messages
+from ptystream.wire.envelope import EncodedFrame
+from ptystream.wire.messages import Calibration, Exposure, Frame, Message, ScanStart
 
 REPORT_S = 1.0
 """Time between two calls of the progress report."""
-NO_HURRY = TrackerLimits(max_frames=1 << 16, pending_frames=1 << 14)
-"""A file's clock stands still: frames wait for positions as far as memory allows."""
 
 
 @dataclass(frozen=True)
@@ -110,32 +113,36 @@ def half(exposures: list[Exposure], which: Literal["even", "odd"]) -> list[Expos
     return [e for e in exposures if e.frame.index % 2 == (which == "odd")]
 
 
-def load(path: Path, *, scan: str | None = None) -> Acquired:
-    """Read a CXI file, or one scan of a tape (by its uid; None: the first).
+def load(
+    path: Path, *, scan: str | None = None, config: Config | None = None
+) -> Acquired:
+    """Read a CXI or HXN-style file, or one scan of a tape (its uid; None: the first).
+
+    A tape's patterns and encoders are treated as ``config`` tells the live service to.
 
     Raises:
         FileFormatError: the file lacks what it should hold, or has no such scan.
         TapeError: the tape can't be read.
     """
-    if h5py.is_hdf5(path):
-        with CxiScan(path) as cxi:
-            extras = Extras(cxi.illumination, cxi.mask)
-            return _first_scan(path, cxi_messages(cxi, path.stem), None, extras)
+    if not is_tape(path):
+        with scan_file(path) as file:
+            extras = Extras(file.illumination, file.mask)
+            events = _file_events(file_messages(file, path.stem))
+            return _first_scan(path, events, None, extras)
     with TapeReader(path) as tape:
-        return _first_scan(path, TapeMessages(tape), scan, NO_EXTRAS)
+        return _first_scan(path, _recorded(tape, config or Config()), scan, NO_EXTRAS)
 
 
 def _first_scan(
     path: Path,
-    messages: Iterable[tuple[str, Message]],
+    events: Iterable[Event | Calibration],
     wanted: str | None,
     extras: Extras,
 ) -> Acquired:
-    """Join a file's messages as a live scan's are; time stands still meanwhile."""
-    tracker = ScanTracker(NO_HURRY)
+    """Return the exposures of the scan that is wanted."""
     start: ScanStart | None = None
     exposures: list[Exposure] = []
-    for event in _events(tracker, messages):
+    for event in events:
         if isinstance(event, ScanOpened) and wanted in (None, event.start.scan):
             start = start or event.start
         elif isinstance(event, Exposure):
@@ -152,10 +159,32 @@ def _first_scan(
     return Acquired(start, exposures, extras)
 
 
-def _events(
-    tracker: ScanTracker, messages: Iterable[tuple[str, Message]]
-) -> Iterator[Event]:
-    """Yield what a tracker makes of all messages, to the end."""
+def _file_events(messages: Iterable[tuple[str, Message]]) -> Iterator[Event]:
+    """Join a file's messages as a live scan's are; time stands still meanwhile."""
+    tracker = ScanTracker(NO_HURRY)
     for _, message in messages:
         yield from tracker.feed(message, 0.0)
     yield from tracker.stop()
+
+
+def _recorded(tape: TapeReader, config: Config) -> RecordedScans:
+    """Return a tape's scans, its patterns and encoders treated as live ones are."""
+    preprocess = Preprocess(config.detector.preprocess, config.detector.crop)
+    preprocess.read_files()
+
+    def as_frame(frame: EncodedFrame, record: Record) -> Frame:
+        shape, dtype = preprocess.form(frame)
+        counts = np.empty(shape, dtype)
+        preprocess.decode_into(frame, counts)
+        times = frame.start_ns, frame.stop_ns, record.mono_ns / 1e9
+        return Frame(frame.scan, frame.index, counts, *times)
+
+    positions = config.positions
+    return RecordedScans(
+        tape,
+        tape.header,
+        as_frame=as_frame,
+        sampled=SampledPositions(encoder_table(positions), positions.per_frame),
+        preprocess=preprocess,
+        limits=limits_of(config.detector),
+    )

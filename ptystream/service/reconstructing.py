@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypeVar
 
 from ptystream.config import Config
@@ -15,10 +15,11 @@ from ptystream.ingest.scans import ScanClosed, ScanCounts, ScanOpened
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
+from ptystream.service.announced import Announced
 from ptystream.service.intake import Backlog
 from ptystream.service.offline import training_threads
 from ptystream.service.scan import NO_EXTRAS, Extras, ScanRun
-from ptystream.wire.messages import Exposure
+from ptystream.wire.messages import Exposure, ScanStart
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,13 +35,15 @@ KEPT = 4096
 class EngineState:
     """What the engine is doing; ``phase`` is that of the scan, or ``idle``.
 
-    ``run`` and ``scan`` are empty between scans; ``frames`` are then the last one's.
-    ``detail`` says why the last scan was given up, if it was.
+    ``run``, ``scan`` and ``raw_uid`` (of the Bluesky run that the scan belongs to) are
+    empty between scans; ``frames`` are then the last one's. ``detail`` says why the
+    last scan was given up, if it was.
     """
 
     phase: str = "idle"
     run: str = ""
     scan: str = ""
+    raw_uid: str = ""
     steps: int = 0
     step_s: float = 0.0
     store_frames: int = 0
@@ -56,6 +59,16 @@ class EngineState:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """An order to end a run; ``enough`` if what there is counts as complete."""
+
+    run: str
+    why: str
+    enough: bool = False
+    refine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A scan that ended; ``kept`` is false if there was nothing to reconstruct."""
 
@@ -63,6 +76,12 @@ class Finished:
     end: RunEnd
     frames: FrameCounts
     kept: bool
+
+
+def raw_uid_of(start: ScanStart) -> str:
+    """Return the uid of the Bluesky run that a scan belongs to; empty if of none."""
+    uid = start.meta.get("bluesky_uid")
+    return uid if isinstance(uid, str) else ""
 
 
 def _drained(items: deque[T]) -> list[T]:
@@ -82,14 +101,16 @@ class Reconstructing:
         *,
         extras: Extras = NO_EXTRAS,
         changed: Callable[[], None] = lambda: None,
+        announced: Announced | None = None,
     ) -> None:
         """Store; ``frames`` says what came of a scan, None while it can't tell."""
+        self._announced = announced or Announced()
         self._config, self._backlog, self._sinks = config, backlog, sinks
         self._frames, self._extras, self._changed = frames, extras, changed
         self._run: ScanRun | None = None
         self._ending: ScanCounts | None = None
         self._stopping = threading.Event()
-        self._cut: tuple[str, str] | None = None
+        self._cut: Cut | None = None
         self._held = False
         self._published_s = 0.0
         self._step_s = 0.0
@@ -120,7 +141,11 @@ class Reconstructing:
 
     def cut(self, why: str) -> None:
         """End the present run at the next turn; between runs there is none to end."""
-        self._cut = self.state.run, why
+        self._cut = Cut(self.state.run, why)
+
+    def enough(self, why: str, *, refine: bool) -> None:
+        """End the present run as complete at the next turn; refine it first, or not."""
+        self._cut = Cut(self.state.run, why, enough=True, refine=refine)
 
     @property
     def held(self) -> bool:
@@ -160,8 +185,8 @@ class Reconstructing:
             return
         if self._stopping.is_set():
             run.cut("the service was stopped")
-        elif self._cut is not None and self._cut[0] == run.info.run:
-            run.cut(self._cut[1])
+        elif self._cut is not None and self._cut.run == run.info.run:
+            self._obey(run, self._cut)
         if not self._held or run.done:
             began_s = time.perf_counter()
             if run.step():
@@ -174,8 +199,20 @@ class Reconstructing:
         elif time.monotonic() - self._published_s >= self._config.publish.every_s:
             self._publish(run)
 
+    def _obey(self, run: ScanRun, cut: Cut) -> None:
+        """End a run as it was asked."""
+        self._cut = None
+        if cut.enough:
+            run.enough(cut.why, refine=cut.refine)
+            self._note()
+        else:
+            run.cut(cut.why)
+
     def _take(self, event: ScanOpened | Exposure | ScanClosed) -> None:
         """Handle one event; a scan that can't be used is named and left out."""
+        if isinstance(event, ScanOpened):
+            wait_s = self._config.scan.documents_s
+            event = replace(event, start=self._announced.claim(event.start, wait_s))
         try:
             if isinstance(event, Exposure):
                 self._expose(event)
@@ -231,7 +268,7 @@ class Reconstructing:
         frames = self._counted(run)
         self._finished += 1
         kept = self._snapshot is not None
-        self._ended.append(Finished(run.info, end, frames, kept))
+        self._end(Finished(run.info, end, frames, kept), raw_uid_of(run.start))
         for sink in self._sinks:
             sink.stop(self._snapshot, frames, end)
         log.info(
@@ -254,8 +291,27 @@ class Reconstructing:
             info = RunInfo(str(uuid.uuid4()), event.start.scan, time.time())
             self._finished += 1
             end = RunEnd("error", why, 0.0)
-            self._ended.append(Finished(info, end, FrameCounts(), kept=False))
+            finished = Finished(info, end, FrameCounts(), kept=False)
+            self._end(finished, raw_uid_of(event.start))
             self._note(FrameCounts())
+
+    def _end(self, finished: Finished, raw_uid: str) -> None:
+        """Remember an end: for whoever counts scans, and for whose run it was."""
+        self._ended.append(finished)
+        snapshot = self._snapshot if finished.kept else None
+        quality = asdict(snapshot.quality) if snapshot else {}
+        self._announced.ended(
+            raw_uid or finished.info.scan,
+            {
+                "raw_uid": raw_uid or None,
+                "run": finished.info.run,
+                "scan": finished.info.scan,
+                "kept": finished.kept,
+                **asdict(finished.end),
+                "frames": asdict(finished.frames),
+                "quality": quality,
+            },
+        )
 
     def _counted(self, run: ScanRun) -> FrameCounts:
         """Return a scan's frames; the last known ones while intake is beyond it."""
@@ -264,7 +320,8 @@ class Reconstructing:
             same = self.state.run == run.info.run
             frames = self.state.frames if same else FrameCounts()
         lost = {**frames.lost, "far": run.far, "dark": run.dark}
-        return replace(frames, lost=lost)
+        expected = frames.expected or run.start.frames_expected
+        return replace(frames, expected=expected, lost=lost)
 
     def _note(self, frames: FrameCounts | None = None) -> None:
         """Keep the state for other threads; ``frames`` of a scan that has ended."""
@@ -274,6 +331,7 @@ class Reconstructing:
             phase=run.phase if run else "idle",
             run=run.info.run if run else "",
             scan=run.start.scan if run else "",
+            raw_uid=raw_uid_of(run.start) if run else "",
             steps=recon.engine.steps if recon else 0,
             step_s=self._step_s,
             store_frames=store.frames if store else 0,

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,23 +29,39 @@ from ptystream.recon.start import (
     from_optics,
     with_as_many_modes,
 )
+from ptystream.service.believed import (
+    any_doubtful,
+    doubtful_from,
+    filled,
+    has_light,
+    usable,
+)
+from ptystream.service.first_object import FirstObject, Seen
+from ptystream.service.geometry import (
+    documents_of,
+    read_documents,
+    resolve_geometry,
+)
 from ptystream.service.reach import Reach
-from ptystream.wire.messages import PLANCK_EV_M, Exposure, Geometry, ScanStart
+from ptystream.wire.messages import Exposure, ScanStart
 
 
 @dataclass(frozen=True)
 class Extras:
     """What came beside the stream: probes ``[modes, k, k]``, a mask (True: usable).
 
-    ``probe`` is the input file's own, ``given_probe`` that of ``first_probe.file``.
+    ``probe`` is the input file's own, ``given_probe`` that of ``first_probe.file``,
+    ``given_object`` that of ``first_object.file``.
     """
 
     probe: np.ndarray | None = None
     mask: np.ndarray | None = None
     given_probe: np.ndarray | None = None
+    given_object: FirstObject | None = None
 
 
 NO_EXTRAS = Extras()
+Watch = Literal["error", "likelihood"]
 
 
 class ScanRun:
@@ -75,7 +91,7 @@ class ScanRun:
         self._reach: Reach | None = None
         self.far = self.dark = 0
         self._refiner: Refiner | None = None
-        self._reason = ""
+        self._reason = self._enough = ""
         self._last_frame_s = self._checked_s = clock()
         self._best: Snapshot | None = None
 
@@ -86,7 +102,8 @@ class ScanRun:
         those without one photon: the shutter was closed, and they teach nothing.
         """
         self._last_frame_s = self._clock()
-        if not exposure.frame.counts.any():
+        counts = exposure.frame.counts
+        if not has_light(counts, self._doubtful(counts.dtype)):
             self.dark += 1
             return
         if self.recon is not None:
@@ -110,7 +127,12 @@ class ScanRun:
         return stats is not None
 
     def end(self, reason: str) -> None:
-        """Note that no exposure comes any more; refine from now on."""
+        """Note that no exposure comes any more; refine from now on.
+
+        The first end counts: of a scan that was enough, the stream's own comes later.
+        """
+        if self._refiner is not None:
+            return
         if self._first and self.recon is None:
             self._begin()
         self._reason = reason
@@ -126,6 +148,13 @@ class ScanRun:
             self.end(reason)
         if self._refiner is not None and self._refiner.why is None:
             self._refiner.why = why
+
+    def enough(self, why: str, *, refine: bool) -> None:
+        """End the scan as complete, whatever is missing: somebody has seen enough."""
+        self.end("complete")
+        self._reason, self._enough = "complete", why
+        if not refine:
+            self.cut(why)
 
     @property
     def done(self) -> bool:
@@ -149,9 +178,12 @@ class ScanRun:
         """Return the best state seen while refining, and how it all ended."""
         last = self.snapshot()
         best = self._best
-        if last is not None and not is_better(best, last):
+        watch = self.config.refine.watch
+        if last is not None and not is_better(best, last, watch):
             best = last
         why = self._refiner.why if self._refiner else None
+        if self._enough and why != self._enough:
+            why = f"{why or 'nothing to refine'}, after {self._enough}"
         waited = max(0.0, self._clock() - self._last_frame_s)
         return best, RunEnd(self._reason, why or "nothing to refine", waited)
 
@@ -159,19 +191,25 @@ class ScanRun:
         """Measure, and keep the state if it is the best so far."""
         self._checked_s = now_s
         snapshot = self.snapshot()
-        error = snapshot.quality.held_out_error if snapshot else float("nan")
-        if refiner.saw(error, self._clock(), snapshot.step if snapshot else 0):
+        watch = self.config.refine.watch
+        error = watched(snapshot, watch) if snapshot else float("nan")
+        steps = snapshot.step if snapshot else 0
+        still = self.recon is not None and self.recon.trying
+        if refiner.saw(error, self._clock(), steps, still=still):
             self._best = snapshot
 
     def _begin(self) -> None:
         """Build the reconstruction from the first exposures, and give them to it."""
         first, self._first = self._first, []
         pixel_m = self.pixel_m
+        patterns = np.stack([e.frame.counts for e in first])
+        doubtful = self._doubtful(patterns.dtype)
+        mask = usable(patterns, doubtful, self.extras.mask)
         setting = Setting(
             size=self.shape[0],
             pixel_m=pixel_m,
             probe=self.first_probe(first),
-            mask=self.extras.mask,
+            mask=mask,
             wide=any(e.frame.counts.dtype.itemsize > 2 for e in first),
             wavelength_m=self.geometry.wavelength_m,
             distance_m=self.geometry.distance_m,
@@ -184,6 +222,14 @@ class ScanRun:
             self.config.scan.max_object_mpx,
         )
         self.recon = Reconstruction(setting, self.config.recon())
+        if any_doubtful(patterns, doubtful, mask):
+            self.recon.doubt(doubtful)
+        given = self.extras.given_object
+        if given is not None:
+            places = np.array([e.mean_m for e in first]) / pixel_m
+            corners = torch.from_numpy(places - self.shape[0] / 2)
+            seen, slices = Seen(setting.probe, corners), self.config.object.slices
+            self.recon.stages.begin(*given.placed(pixel_m, slices, seen))
         for exposure in first:
             self._give(exposure)
 
@@ -195,11 +241,20 @@ class ScanRun:
                 f"frame {frame.index}: shape {frame.counts.shape}, "
                 f"expected {self.shape} as its scan's start said"
             )
+        if recon.options.physics.saturated is None:
+            doubtful = self._doubtful(frame.counts.dtype)
+            if any_doubtful(frame.counts, doubtful, recon.setting.mask):
+                recon.doubt(doubtful)
         if reach.takes(exposure.mean_m):
             path_m = exposure.start_m, exposure.end_m
             recon.add(frame.index, frame.counts, exposure.mean_m, path_m)
         else:
             self.far += 1
+
+    def _doubtful(self, dtype: np.dtype) -> int:
+        """Return the counts from which a pixel isn't believed."""
+        told = self.config.physics.saturated
+        return doubtful_from(dtype, self.start.meta, told)
 
     def first_probe(self, first: list[Exposure]) -> Tensor:
         """Return the first guess of the probe, from where the settings say."""
@@ -242,6 +297,7 @@ class ScanRun:
 
     def _probe_of_patterns(self, patterns: np.ndarray) -> Tensor:
         """Return the probe of the mean pattern; in the near field, its root itself."""
+        patterns = filled(patterns, self._doubtful(patterns.dtype))
         if self.config.physics.model == "far":
             return from_mean_pattern(patterns)
         mean = torch.from_numpy(patterns.astype(np.float64).mean(0))
@@ -269,12 +325,14 @@ class ScanRun:
 
     def _provenance(self) -> dict[str, Any]:
         """Return what another needs to make this result again; safe as JSON."""
+        found = read_documents(documents_of(self.start.meta), self.config)
         return {
             "software": f"ptystream {__version__}",
             "config": self.config.model_dump(mode="json"),
             "seed": self.config.engine.seed,
             "geometry": dataclasses.asdict(self.geometry),
             "origins": dict(self.geometry.origins),
+            "documents": {name: dataclasses.asdict(v) for name, v in found.items()},
             "scan": dict(self.start.meta),
         }
 
@@ -287,11 +345,17 @@ def _lit(probe: Tensor) -> Tensor:
     return probe
 
 
-def is_better(best: Snapshot | None, other: Snapshot) -> bool:
+def is_better(best: Snapshot | None, other: Snapshot, watch: Watch = "error") -> bool:
     """Tell whether ``best`` predicts held-out exposures at least as well."""
     if best is None:
         return False
-    return not best.quality.held_out_error > other.quality.held_out_error
+    return not watched(best, watch) > watched(other, watch)
+
+
+def watched(snapshot: Snapshot, watch: Watch) -> float:
+    """Return what refining is to make smaller, of held-out exposures."""
+    quality = snapshot.quality
+    return quality.held_out_error if watch == "error" else quality.held_out_nll
 
 
 def usable_shape(start: ScanStart) -> tuple[int, int]:
@@ -300,35 +364,6 @@ def usable_shape(start: ScanStart) -> tuple[int, int]:
     if shape is None or shape[0] != shape[1] or shape[0] % 2:
         raise ConfigError(
             f"scan {start.scan}: patterns of shape {shape}, expected square and even; "
-            f"set detector.crop"
+            f"set detector.crop or detector.preprocess.size"
         )
     return shape
-
-
-def resolve_geometry(start: ScanStart, config: Config) -> Geometry:
-    """Return the geometry: configuration first, then the stream; name each origin.
-
-    Raises:
-        ConfigError: a value is in neither.
-    """
-    told, said = config.geometry, start.geometry
-    energy = told.energy_ev
-    values: dict[str, Any] = {
-        "wavelength_m": PLANCK_EV_M / energy if energy else None,
-        "distance_m": told.distance_m,
-        "detector_pixel_m": (
-            (told.detector_pixel_m,) * 2 if told.detector_pixel_m else None
-        ),
-    }
-    origins = {name: "config" for name, value in values.items() if value is not None}
-    for name in values:
-        if values[name] is None and said is not None:
-            values[name] = getattr(said, name)
-            origins[name] = said.origins.get(name, "stream")
-    missing = [name for name, value in values.items() if value is None]
-    if missing:
-        raise ConfigError(
-            f"scan {start.scan}: no {' and no '.join(missing)}; neither the stream nor "
-            f"[geometry] of the configuration gives it"
-        )
-    return Geometry(**values, origins=origins)

@@ -56,10 +56,10 @@ class ScanStart:
 class Frame:
     """One diffraction pattern, zero frequency in the centre.
 
-    ``index`` is the trigger index, from 0: the join key. ``counts`` is
-    ``[h, w]`` uint8, uint16 or uint32; the largest value of its type, and the one
-    below, mark pixels that can't be believed: dead, saturated. Exposure times are the detector's own
-    clock; ``arrived_s`` is this machine's monotonic clock.
+    ``index`` is the trigger index, from 0: the join key. ``counts`` is ``[h, w]``
+    uint8, uint16 or uint32; the largest value of its type, and the one below, mark
+    pixels that can't be believed: dead, saturated. Exposure times are the detector's
+    own clock; ``arrived_s`` is this machine's monotonic clock.
     """
 
     scan: str

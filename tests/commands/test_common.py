@@ -45,7 +45,7 @@ def test_set_wins_over_the_commands_own_flags_over_the_file(tmp_path):
     named = {"engine.batch": 16, "engine.seed": 5, "object.field": None}
     config = config_of(args, named)
     assert (config.engine.batch, config.engine.seed) == (32, 5)
-    assert (config.refine.max_s, config.object.field) == (9.0, "pixels")
+    assert (config.refine.max_s, config.object.field) == (9.0, "auto")
 
 
 def test_a_line_of_json_is_printed_at_once(capfd):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ptystream.cli import main
+from ptystream.presets import preset_names, read_preset
 from ptystream.publish.files import read_result
 from ptystream.sim.truth import Truth, write_truth
 from ptystream.tape.cxi_write import write_cxi
@@ -76,6 +77,46 @@ def test_any_field_will_do(scan, tmp_path, capsys, fields):
     assert said(capsys)["steps"] > 0
     options = read_result(tmp_path / "r.h5").provenance["config"]
     assert (options["object"]["field"], options["probe"]["field"]) == fields
+
+
+@pytest.mark.parametrize("recipe", preset_names("recipes"))
+def test_a_paper_s_recipe_is_one_flag(scan, tmp_path, capsys, recipe):
+    """Shrunk to a test's size; what the recipe says of the rest is in the result."""
+    small = (
+        "object.width=16",
+        "object.slices=1",
+        "probe.modes=1",
+        "object.filters=2",
+        "probe.filters=2",
+        "hashgrid.levels=3",
+        "hashgrid.table=256",
+        "object.warmup_steps=2",
+        "probe.pretrain_steps=1",
+    )
+    flags = (f"--recipe={recipe}", *(f"--set={key}" for key in small))
+    out = tmp_path / "r.h5"
+    assert reconstruct(scan, out, *flags) == 0
+    told = said(capsys)
+    assert told["steps"] > 2
+    assert np.isfinite(read_result(out).object).all()
+    config = read_result(out).provenance["config"]
+    assert config["engine"]["adam"] == "published"
+    assert (
+        config["object"]["field"] == read_preset("recipes", recipe)["object"]["field"]
+    )
+
+
+def test_an_engine_s_own_settings_and_a_first_object(scan, tmp_path, capsys):
+    """A classical warm start, handed to the live engine."""
+    warm, out = tmp_path / "warm.h5", tmp_path / "r.h5"
+    flags = ("--engine=rpie", "--set=classical.rpie.object_alpha=0.3")
+    assert reconstruct(scan, warm, *flags, seconds=1.0) == 0
+    found = said(capsys)
+    config = read_result(warm).provenance["config"]
+    assert config["classical"]["rpie"]["object_alpha"] == 0.3
+    begin = (f"--set=first_object.file={warm}", f"--set=first_probe.file={warm}")
+    assert reconstruct(scan, out, *begin, seconds=0.2) == 0
+    assert said(capsys)["held_out_error"] < 2 * found["held_out_error"]
 
 
 def test_halves_are_compared_with_each_other(scan, tmp_path, capsys):

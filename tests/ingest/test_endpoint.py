@@ -101,3 +101,11 @@ def test_every_wire_has_an_endpoint(protocol):
         endpoint = parse_endpoint(f"{protocol}{middle}://host:1")
         assert (endpoint.wire, endpoint.pattern) == (wire, pattern)
     assert set(wire.takes_away) <= set(wire.patterns)
+
+
+def test_a_wire_that_carries_no_frames_is_no_detector():
+    with pytest.raises(ConfigError, match="sends no frames; .*dectris.* do"):
+        parse_endpoint("panda-json+sub://host:1", "det")
+    with pytest.raises(ConfigError, match="sends no positions"):
+        parse_endpoint("dectris+sub://host:1", "pos")
+    assert parse_endpoint("ptys+sub://host:1", "pos").protocol == "ptys"

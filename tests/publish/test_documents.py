@@ -119,11 +119,11 @@ def test_an_event_tells_quality_frames_and_where_the_object_is(info, snapshot):
     assert data["covered"] == 0.75
     assert math.isnan(data["flat_error"])
     assert (data["frames_expected"], data["frames_lost"]) == (100, 2)
-    assert data["object_shape"] == [1, 40, 56]
-    assert data["object_origin"] == [-1e-6, 2e-6]
+    assert (data["object_rows"], data["object_columns"]) == (40, 56)
+    assert (data["object_origin_y"], data["object_origin_x"]) == (-1e-6, 2e-6)
     descriptor = documents["descriptor"]
     assert descriptor["name"] == "recon"
-    assert descriptor["data_keys"]["object_origin"]["units"] == "m"
+    assert descriptor["data_keys"]["object_origin_y"]["units"] == "m"
     assert set(descriptor["data_keys"]) == set(data)
     configuration = descriptor["configuration"]["ptystream"]["data"]
     assert configuration["object_pixel"] == [10e-9, 12e-9]

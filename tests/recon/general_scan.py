@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ptystream.recon.options import EngineOptions, ReconOptions
+from ptystream.recon.options import EngineOptions, ObjectOptions, ReconOptions
 from ptystream.recon.reconstruction import Reconstruction
 from ptystream.recon.setting import Setting
 from tests.recon.small_scan import SIZE, SmallScan
 
 PIXEL_M = (2e-8, 2e-8)
 WAVELENGTH_M = 1e-10
+PLAIN = ObjectOptions(field="pixels")
 MARGIN = 8
 """Object beside what is scanned, so that nothing wraps round into it."""
 
@@ -126,7 +127,7 @@ class GeneralScan:
         first: np.ndarray | None = None,
         **sections,
     ) -> Reconstruction:
-        """Return a reconstruction that has been given the whole scan."""
+        """Return a reconstruction, of plain pixels, that was given the whole scan."""
         guess = torch.from_numpy(self.probes if first is None else first)
         setting = Setting(
             SIZE,
@@ -137,6 +138,7 @@ class GeneralScan:
             distance_m=self.near_m,
         )
         sections.setdefault("engine", EngineOptions(batch=16, held_out=0.15))
+        sections.setdefault("object", PLAIN)
         recon = Reconstruction(setting, ReconOptions(**sections))
         counts = self.counts(photons) if counts is None else counts
         half = np.array(self.travel_px) / 2

@@ -54,7 +54,12 @@ def a_batch(scan: SmallScan) -> Batch:
 
 @pytest.mark.parametrize(
     ("field", "steps", "share"),
-    [("pixels", 40, 0.02), ("multires", 60, 0.3), ("siren", 60, 0.6)],
+    [
+        ("smooth", 60, 0.3),
+        ("pixels", 40, 0.02),
+        ("multires", 60, 0.3),
+        ("siren", 60, 0.6),
+    ],
 )
 def test_every_field_learns_a_known_probe_scan(field, steps, share):
     scan = SmallScan()
@@ -91,7 +96,7 @@ def test_a_held_probe_stays_as_it_is():
     torch.testing.assert_close(engine.probe.window(frame), before)
 
 
-@pytest.mark.parametrize("field", ["pixels", "multires", "siren"])
+@pytest.mark.parametrize("field", ["smooth", "pixels", "multires", "siren"])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(field, poison):
     scan = SmallScan()
@@ -125,7 +130,8 @@ def test_hash_grid_probe_starts_as_its_guess_and_learns():
 
 
 def test_momentum_lives_only_where_the_window_was():
-    learner = object_learner(object_field(ReconOptions(), CPU), ReconOptions())
+    options = ReconOptions(object=ObjectOptions(field="pixels"))
+    learner = object_learner(object_field(options, CPU), options)
     assert isinstance(learner, PixelLearner)
     learner.field.cover(Box(0, 0, 40, 40))
     box = Box(5, 5, 8, 8)

@@ -70,7 +70,7 @@ def deviance(scan: GeneralScan, steps: int = 100, **sections) -> float:
 
 def test_two_slices_need_two_slices():
     scan = GeneralScan(slices=2, slice_m=4e-4)
-    two = ObjectOptions(slices=2)
+    two = ObjectOptions(field="pixels", slices=2)
     right = deviance(scan, object=two, physics=PhysicsOptions(slice_m=4e-4))
     assert right < 8
     assert deviance(scan, object=two, physics=PhysicsOptions(slice_m=1e-5)) > 5 * right
@@ -81,7 +81,7 @@ def test_each_slice_comes_out_as_itself():
     scan = GeneralScan(slices=2, slice_m=4e-4)
     recon = run(
         scan.reconstruction(
-            object=ObjectOptions(slices=2),
+            object=ObjectOptions(field="pixels", slices=2),
             probe=KNOWN,
             physics=PhysicsOptions(slice_m=4e-4),
         ),
@@ -110,7 +110,7 @@ def correlation(one: np.ndarray, two: np.ndarray) -> float:
 
 def test_slices_without_a_distance_are_refused_by_name():
     with pytest.raises(ConfigError, match="slice_m"):
-        GeneralScan().reconstruction(object=ObjectOptions(slices=2))
+        GeneralScan().reconstruction(object=ObjectOptions(field="pixels", slices=2))
 
 
 def test_a_fly_scan_needs_its_motion():
@@ -136,7 +136,7 @@ def test_the_rule_says_where_the_points_lie():
 
 def test_a_fly_scan_of_two_slices_needs_both():
     scan = GeneralScan(travel_px=(4.0, 0.0), slices=2, slice_m=4e-4)
-    two = ObjectOptions(slices=2)
+    two = ObjectOptions(field="pixels", slices=2)
     both = PhysicsOptions(fly_points=3, slice_m=4e-4)
     still = PhysicsOptions(slice_m=4e-4)
     right = deviance(scan, object=two, physics=both)
@@ -189,7 +189,7 @@ def test_saturated_pixels_are_left_out():
 
 @pytest.mark.parametrize(
     ("field", "share"),
-    [("pixels", 0.3), ("multires", 0.5), ("siren", 0.5), ("unet", 9)],
+    [("smooth", 0.8), ("pixels", 0.3), ("multires", 0.5), ("siren", 0.5), ("unet", 9)],
 )
 @pytest.mark.parametrize("kind", ["phase", "potential"])
 def test_objects_are_of_their_kind(field, share, kind):

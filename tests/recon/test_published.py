@@ -1,5 +1,6 @@
 """As the papers' code learns: torch's Adam with a rate each net, plain gradients."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,9 +8,9 @@ from ptystream.models.field import Box
 from ptystream.models.hashgrid import HashGrid
 from ptystream.models.siren import Siren
 from ptystream.recon.build import object_learner, probe_learner
+from ptystream.recon.engine import Rates
 from ptystream.recon.learners import NeuralLearner
 from ptystream.recon.networks import network_learner
-from ptystream.recon.optics import FusedOptics
 from ptystream.recon.options import (
     EngineOptions,
     HashGridOptions,
@@ -17,9 +18,8 @@ from ptystream.recon.options import (
     ProbeOptions,
     ReconOptions,
 )
-from ptystream.recon.published import PlainOptics, PublishedLearner
+from ptystream.recon.published import PublishedLearner
 from tests.recon.general_scan import GeneralScan, run
-from tests.recon.test_optics import a_batch
 
 BOX = Box(0, 0, 6, 7)
 YES, NO = torch.tensor(True), torch.tensor(False)
@@ -42,7 +42,7 @@ def copies(field: torch.nn.Module, make) -> torch.nn.Module:
 def test_four_optimisers_are_one_with_a_rate_for_each_net(make):
     ours, theirs = make(), None
     theirs = copies(ours, make)
-    learner = PublishedLearner(ours, rate=1e-3, phase_rate=0.25)
+    learner = PublishedLearner(ours, rate=1e-3, phase_rate=0.25, by_light=False)
     adams = [
         torch.optim.Adam(theirs.amplitude.parameters(), lr=1e-3),
         torch.optim.Adam(theirs.phase.parameters(), lr=0.25e-3),
@@ -62,7 +62,7 @@ def test_four_optimisers_are_one_with_a_rate_for_each_net(make):
 
 def test_a_fade_scales_every_rate_and_does_not_stay():
     field = Siren(width=8, hidden=1)
-    learner = PublishedLearner(field, rate=1e-3, phase_rate=1.0)
+    learner = PublishedLearner(field, rate=1e-3, phase_rate=1.0, by_light=False)
     moved = []
     for fade in (1.0, 0.1, 1.0):
         before = field.amplitude[0].linear.bias.detach().clone()
@@ -74,7 +74,7 @@ def test_a_fade_scales_every_rate_and_does_not_stay():
 
 def test_a_step_that_is_not_finite_changes_nothing():
     field = Siren(width=8, hidden=1)
-    learner = PublishedLearner(field, rate=1e-3, phase_rate=1.0)
+    learner = PublishedLearner(field, rate=1e-3, phase_rate=1.0, by_light=False)
     learner.learn(learner.window(BOX), FLAT, 1.0, YES)
     before = [p.detach().clone() for p in field.parameters()]
     learner.learn(learner.window(BOX) * torch.nan, FLAT, 1.0, NO)
@@ -84,18 +84,29 @@ def test_a_step_that_is_not_finite_changes_nothing():
         learner.learn(torch.ones(1, 6, 7) + 0j, FLAT, 1.0, YES)
 
 
-def test_plain_gradients_are_not_divided_by_light():
-    window, probe, shots = a_batch()
-    fast = FusedOptics(beta=0.5)
-    one = fast.gradients(window, probe, shots, probe_too=True)
-    two = PlainOptics(fast).gradients(window, probe, shots, probe_too=True)
-    torch.testing.assert_close(two.by_window, one.by_window)
-    assert (two.illumination == 1).all()
-    assert one.illumination.std() > 0
-    torch.testing.assert_close(
-        PlainOptics(fast).predict(window, probe, shots),
-        fast.predict(window, probe, shots),
-    )
+class Told(PublishedLearner):
+    """Stays as it is, and keeps what it was told to learn."""
+
+    def learn(self, gradient, trust, fade, finite) -> None:
+        self.gradient = gradient
+
+
+@pytest.mark.parametrize("by_light", [True, False])
+def test_who_wants_plain_gradients_is_not_told_of_light(by_light):
+    recon = GeneralScan().reconstruction()
+    engine, batch = recon.engine, recon._batch(np.arange(16))
+    box, shots = engine.place(batch)
+    engine.objects = Told(recon.object, rate=1, phase_rate=1, by_light=by_light)
+    engine.step(batch, Rates(probe=False))
+    with torch.no_grad():
+        seen = recon.object.window(box), recon.stages.probe.window(recon._frame)
+    got = engine.optics.gradients(*seen, shots, probe_too=False)
+    light = got.illumination
+    wanted = got.by_window
+    if by_light:
+        wanted = wanted / (0.95 * light + 0.05 * light.max())
+    torch.testing.assert_close(engine.objects.gradient, wanted, rtol=1e-3, atol=1e-3)
+    assert light.std() > 0.1 * light.max()
 
 
 @pytest.mark.parametrize("warmup", [0, 4])
@@ -106,7 +117,7 @@ def test_only_a_network_takes_plain_gradients(warmup, by_light):
     recon = GeneralScan().reconstruction(object=o, engine=e)
     seen = []
     for _ in range(6):
-        seen.append(isinstance(recon.engine.optics, PlainOptics))
+        seen.append(not recon.engine.objects.by_light)
         recon.step()
     assert seen == [not by_light and n >= warmup for n in range(6)]
 

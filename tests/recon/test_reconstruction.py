@@ -4,17 +4,28 @@ import numpy as np
 import pytest
 import torch
 
-from ptystream.recon.options import EngineOptions, ProbeOptions, ReconOptions
+from ptystream.models.field import Box
+from ptystream.recon.options import (
+    EngineOptions,
+    ObjectOptions,
+    ProbeOptions,
+    ReconOptions,
+)
 from ptystream.recon.reconstruction import FIRST, Reconstruction, Setting
 from tests.recon.small_scan import SIZE, SmallScan
 
 PIXEL_M = (2e-8, 2e-8)
+AUTO, LEARNED = ObjectOptions(), ProbeOptions()
 
 
-def a_reconstruction(scan: SmallScan, *, probe=None, **engine) -> Reconstruction:
+def a_reconstruction(
+    scan: SmallScan, *, object=AUTO, probe=LEARNED, **engine
+) -> Reconstruction:
     setting = Setting(SIZE, PIXEL_M, torch.from_numpy(scan.probe)[None])
     options = ReconOptions(
-        probe=probe or ProbeOptions(), engine=EngineOptions(**{"batch": 16, **engine})
+        object=object,
+        probe=probe,
+        engine=EngineOptions(**{"batch": 16, **engine}),
     )
     return Reconstruction(setting, options)
 
@@ -118,14 +129,18 @@ def test_memory_is_that_of_the_store_however_long_the_scan():
     assert recon.step() is not None
 
 
-def test_a_nan_field_leaves_the_last_finite_snapshot_published():
+@pytest.mark.parametrize("field", ["smooth", "pixels"])
+def test_a_nan_field_leaves_the_last_finite_snapshot_published(field):
     scan = SmallScan()
-    recon = a_reconstruction(scan)
+    recon = a_reconstruction(scan, object=ObjectOptions(field=field), held_out=0.15)
     feed(recon, scan)
     recon.step()
     good = recon.snapshot()
-    recon.object.canvas.values[0, 30, 30] = float("nan")
+    canvas = getattr(recon.object, "inner", recon.object).canvas
+    rows, cols = canvas.slices(Box(30, 30, 1, 1))
+    canvas.values[0, rows, cols] = float("nan")
     assert recon.snapshot() is good
+    assert np.isnan(recon.measure().held_out_error)
 
 
 def test_dead_pixels_change_nothing():

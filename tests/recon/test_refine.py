@@ -61,6 +61,20 @@ def test_no_time_means_no_refinement():
     assert a_refiner(max_s=0).why == "no time was given"
 
 
+def test_what_does_not_learn_does_not_stall():
+    """While a challenger is tried the error stands still; then patience begins anew."""
+    refiner = a_refiner(max_s=50.0)
+    for second in range(30):
+        refiner.saw(0.5, float(second), 100 * second, still=second > 1)
+    assert refiner.fade == 1.0
+    refiner.saw(0.5, 31.9, 3190)
+    assert refiner.fade == 1.0
+    refiner.saw(0.5, 32.1, 3210)
+    assert refiner.fade == 0.3
+    refiner.saw(0.5, 50.0, 5000, still=True)
+    assert refiner.why == "the limit of 50 s"
+
+
 def test_slow_steps_are_given_their_number_before_a_stall():
     refiner = a_refiner()
     refiner.saw(0.5, 0.0, 0)

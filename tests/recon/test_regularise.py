@@ -11,7 +11,7 @@ from ptystream.recon.regularise import Prior
 from tests.recon.general_scan import GeneralScan, run
 
 KNOWN = ProbeOptions(known=True)
-TWO = ObjectOptions(slices=2)
+TWO = ObjectOptions(field="pixels", slices=2)
 
 
 def made(scan: GeneralScan, steps: int = 120, **sections) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_variation_along_the_beam_shrinks_with_its_own_weight():
 
 def test_the_outer_slices_are_emptied():
     scan = GeneralScan(slices=1)
-    three = ObjectOptions(slices=3)
+    three = ObjectOptions(field="pixels", slices=3)
 
     def content(weight: float) -> list[float]:
         physics = PhysicsOptions(slice_m=1e-5, surface_zero=weight)

@@ -67,7 +67,7 @@ def run_to(recon, steps: int) -> float:
 def test_the_probe_s_network_begins_as_the_first_probe_or_the_pixels(field, warmup):
     lessons = 50 if field == "hashgrid" else 120
     probe = ProbeOptions(field=field, depth=2, filters=8, pretrain_steps=lessons)
-    o = ObjectOptions(warmup_steps=warmup)
+    o = ObjectOptions(field="pixels", warmup_steps=warmup)
     recon = SCAN.reconstruction(probe=probe, object=o)
     assert isinstance(recon.probe, Pixels if warmup else Held)
     run_to(recon, warmup or 1)
@@ -79,7 +79,7 @@ def test_the_probe_s_network_begins_as_the_first_probe_or_the_pixels(field, warm
     assert run_to(recon, 30) < before
 
 
-@pytest.mark.parametrize("field", ["pixels", "multires", "unet"])
+@pytest.mark.parametrize("field", ["auto", "pixels", "multires", "unet"])
 def test_slices_are_the_same_until_they_may_differ(field):
     o = ObjectOptions(
         field=field,
@@ -101,7 +101,7 @@ def test_slices_are_the_same_until_they_may_differ(field):
     assert np.abs(made[0] - made[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("field", ["pixels", "siren"])
+@pytest.mark.parametrize("field", ["smooth", "pixels", "siren"])
 def test_the_object_s_amplitude_is_clamped(field):
     bright = GeneralScan()
     bright.objects = bright.objects * 1.4  # more than the probe says there is

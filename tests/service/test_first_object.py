@@ -81,6 +81,7 @@ def test_what_is_no_result_is_named(tmp_path):
     ("field", "flags"),
     [
         ("pixels", ()),
+        ("auto", ()),
         ("multires", ("object.levels=4",)),
         ("siren", ("object.width=48", "object.hidden=2", "object.scale_px=30")),
         ("hashgrid", ("hashgrid.levels=6", "hashgrid.table=1024")),

@@ -12,10 +12,8 @@ from ptystream.service.scan import (
     Extras,
     ScanRun,
     is_better,
-    resolve_geometry,
     usable_shape,
 )
-from ptystream.wire.messages import PLANCK_EV_M
 from tests.recon.small_scan import SIZE, SmallScan
 from tests.service.exposures import (
     GEOMETRY,
@@ -48,7 +46,7 @@ def true_probe() -> np.ndarray:
 
 
 def test_a_scan_from_its_first_exposure_to_its_result():
-    run = run_of(extras=Extras(probe=true_probe()))
+    run = run_of("object.field=pixels", extras=Extras(probe=true_probe()))
     assert (run.phase, run.snapshot(), run.step()) == ("waiting", None, False)
     taken = exposures()
     for one in taken[: FIRST - 1]:
@@ -94,12 +92,38 @@ def test_the_best_state_is_kept_not_the_last():
     best = run.snapshot()
     assert best is not None
     assert run.recon is not None
-    run.recon.object.canvas.values += 0.5  # the last state is spoilt
+    run.recon.object.inner.canvas.values += 0.5  # the last state is spoilt
     run.cut("enough")
     kept, end = run.result()
     assert kept is not None
     assert end.refined == "enough"
     assert kept.quality.held_out_error == pytest.approx(best.quality.held_out_error)
+
+
+def test_a_challenger_s_turn_is_no_stall():
+    """Rates fade when quality stalls, but what is published learns nothing then."""
+    clock = Clock()
+    run = run_of(
+        "refine.max_s=100",
+        "refine.check_s=0.1",
+        "refine.patience_s=1",
+        "object.contest_steps=80",
+        clock=clock,
+        extras=Extras(probe=true_probe()),
+    )
+    for one in exposures():
+        run.add(one)
+    run.end("complete")
+    recon, refiner = run.recon, vars(run)["_refiner"]
+    assert recon is not None
+    waited = 0
+    for _ in range(160):
+        clock.now_s += 0.05
+        run.step()
+        waited += recon.trying
+    assert waited == 80
+    assert refiner.fade == 1.0
+    assert not run.done
 
 
 def test_better_is_by_what_was_held_out():
@@ -188,38 +212,8 @@ def test_a_frame_of_another_shape_is_refused_in_words():
 
 @pytest.mark.parametrize("shape", [None, (24, 26), (25, 25), (1, 1)])
 def test_only_square_and_even_patterns_can_be_used(shape):
-    with pytest.raises(ConfigError, match=r"square and even; set detector\.crop"):
+    with pytest.raises(ConfigError, match=r"square and even; set detector"):
         usable_shape(start(shape=shape))
-
-
-def test_the_configuration_wins_over_the_stream_and_origins_tell():
-    told = config("geometry.energy_ev=8000", "geometry.detector_pixel_m=55e-6")
-    said = replace(GEOMETRY, origins={"distance_m": "baseline"})
-    found = resolve_geometry(start(geometry=said), told)
-    assert found.wavelength_m == pytest.approx(PLANCK_EV_M / 8000)
-    assert found.detector_pixel_m == (55e-6, 55e-6)
-    assert found.distance_m == GEOMETRY.distance_m
-    assert found.origins == {
-        "wavelength_m": "config",
-        "detector_pixel_m": "config",
-        "distance_m": "baseline",
-    }
-
-
-def test_what_neither_gives_is_named():
-    with pytest.raises(ConfigError, match="no wavelength_m and no detector_pixel_m"):
-        resolve_geometry(start(geometry=None), config("geometry.distance_m=1"))
-
-
-def test_geometry_of_the_configuration_alone_will_do():
-    told = config(
-        "geometry.energy_ev=8000",
-        "geometry.distance_m=2",
-        "geometry.detector_pixel_m=55e-6",
-    )
-    assert set(resolve_geometry(start(geometry=None), told).origins.values()) == {
-        "config"
-    }
 
 
 def first_probe(run: ScanRun) -> np.ndarray:

@@ -6,7 +6,6 @@ import torch
 
 from ptystream.models.pixels import Pixels
 from ptystream.recon.hold import Held
-from ptystream.recon.published import PlainOptics
 from ptystream.service.offline import Acquired, reconstruct
 from ptystream.service.scan import Extras, ScanRun
 from tests.recon.small_scan import SmallScan
@@ -58,7 +57,7 @@ def test_pixels_then_lessons_then_identical_slices_then_free_ones():
             (
                 isinstance(recon.object, Pixels) and isinstance(recon.probe, Pixels),
                 bool(np.allclose(made[0], made[1], atol=1e-6)),
-                isinstance(recon.engine.optics, PlainOptics),
+                not recon.engine.objects.by_light,
             )
         )
         if recon.engine.steps == 19:  # no lesson yet

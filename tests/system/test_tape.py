@@ -130,7 +130,7 @@ def test_a_killed_recorders_tape_has_all_but_the_torn_record(session, replayed):
 
 def test_a_tape_with_faults_is_served_and_they_are_counted(session, replayed):
     service, replay = replayed
-    faults = ("--drop=0.05", "--repeat=0.05", "--corrupt=0.05", "--seed=2")
+    faults = ("--drop=0.05", "--duplicate=0.05", "--corrupt=0.05", "--seed=2")
     lost_on_wire = 'messages_lost_total{reason="on_wire",stream="det"}'
     before = service.metric(lost_on_wire)
     sent, ended = replay(session.tape, "--speed", "0", *faults)

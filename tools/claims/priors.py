@@ -22,7 +22,7 @@ class Size:
 
 
 NETWORK = ("object.field=unet", "probe.field=unet", "probe.filters=8")
-SMALL = Size(24.0, "", (*NETWORK, "object.filters=8", "object.warmup_steps=150"), 80.0)
+SMALL = Size(18.0, "", (*NETWORK, "object.filters=8", "object.warmup_steps=150"), 50.0)
 FULL = Size(
     900.0, "-full", (*NETWORK, "object.filters=16", "object.warmup_steps=1000"), 3600.0
 )

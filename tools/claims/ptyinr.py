@@ -28,7 +28,7 @@ class Size:
     raster: int
 
 
-SMALL = Size(8.0, 24.0, ("object.width=64", "engine.siren_rate=5e-4"), 30)
+SMALL = Size(6.0, 18.0, ("object.width=64", "engine.siren_rate=5e-4"), 30)
 FULL = Size(
     600.0,
     3600.0,
