@@ -22,7 +22,7 @@ from ptystream.bluesky.documents import trimmed
 from ptystream.bluesky.link import HEARTBEAT_S, ServiceLink, Status
 from ptystream.bluesky.signals import data_key, status_signal
 from ptystream.bluesky.values import ENDED, Health, Values, is_mine, values_of
-from ptystream.errors import PtystreamError, StoppedError
+from ptystream.errors import ConfigError, PtystreamError, StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,6 @@ class PtychoLive(StandardReadable, StandardFlyable, EventPageCollectable, Stoppa
             self.check(flight)
             values, now_s = self._newest, time.monotonic()
             if values.phase in wanted:
-                self._uid = "" if values.phase == "done" else self._uid
                 return
             if values != before or values.phase == "held":
                 before, changed_s = values, now_s
@@ -200,12 +199,16 @@ class PtychoLive(StandardReadable, StandardFlyable, EventPageCollectable, Stoppa
     async def enough(self, why: str, *, refine: bool = True) -> None:
         """Have the run end as complete, though frames may be missing; tell why.
 
+        A run that has ended by itself meanwhile is left as it is.
+
         Raises:
             StoppedError: the service does not answer.
-            ConfigError: it has no scan of this run.
         """
         self._reason = why
-        await self.link.ask("enough", uid=self._uid, why=why, refine=refine)
+        try:
+            await self.link.ask("enough", uid=self._uid, why=why, refine=refine)
+        except ConfigError as error:
+            log.warning("run %s ended before %s: %s", self._uid, why, error)
         self._append(replace(self._newest, reason=why))
 
     async def let_go(self) -> None:

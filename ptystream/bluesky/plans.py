@@ -327,7 +327,8 @@ def _stop(flight: _Flight, why: str, group: str) -> MsgGenerator[None]:
     log.info("stopped early: %s", why)
     for leader in flight.leaders:
         yield from bps.stop(leader)
-    yield from bps.wait_for([lambda: flight.live.enough(why)])
+    (task,) = yield from bps.wait_for([lambda: flight.live.enough(why)])
+    task.result()
     yield from _wait(flight, group)
 
 

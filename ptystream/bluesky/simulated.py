@@ -67,6 +67,7 @@ class SimulatedBeamline(StandardFlyable, Stoppable):
         self._words += [f"--set=encoder.address={encoder}"]
         self.settings: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
+        self._halted = False
         self.frames, self._set_frames = soft_signal_r_and_setter(int)
         super().__init__(name=name)
 
@@ -81,6 +82,7 @@ class SimulatedBeamline(StandardFlyable, Stoppable):
         Raises:
             StoppedError: it ended, or said nothing in time.
         """
+        self._halted = False
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "ptystream", "simulate", "--quiet"),
             *(*self._words, *self.settings),
@@ -99,7 +101,8 @@ class SimulatedBeamline(StandardFlyable, Stoppable):
         if self._process is None:
             return
         report = await self._line()
-        self._set_frames(int(report["detector"]["items"]))
+        if report is not None:
+            self._set_frames(int(report["detector"]["items"]))
         await self._process.wait()
         self._process = None
 
@@ -108,6 +111,7 @@ class SimulatedBeamline(StandardFlyable, Stoppable):
         process = self._process
         if process is None or process.returncode is not None:
             return
+        self._halted = True
         process.terminate()
         try:
             await asyncio.wait_for(process.wait(), STOP_S)
@@ -119,12 +123,14 @@ class SimulatedBeamline(StandardFlyable, Stoppable):
         """End the scan."""
         await self.halt()
 
-    async def _line(self) -> dict[str, Any]:
-        """Return the next line of JSON that the process says."""
+    async def _line(self) -> dict[str, Any] | None:
+        """Return the next line of JSON that it says; None if it was halted before."""
         process = self._process
         line = b""
         if process is not None and process.stdout is not None:
             line = await process.stdout.readline()
+        if not line and self._halted:
+            return None
         if not line:
             raise StoppedError(f"{self.name}: the simulated beamline ended early")
         return json.loads(line)

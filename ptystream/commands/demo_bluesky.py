@@ -70,6 +70,8 @@ def fly(
         StoppedError: a process ended early, or the derived run never did.
     """
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)  # it logs what it raises
+    if args.json:
+        logging.getLogger().setLevel(logging.WARNING)
     inward, outward, detector, encoder = _free_addresses(4)
     heard = _Heard()
     flags = [
@@ -116,7 +118,9 @@ def _session(
                 try:
                     result = engine(plan)
                 except RunEngineInterrupted:
-                    engine.abort("stopped by the user")
+                    # What was under way when it was stopped may well fail.
+                    with contextlib.suppress(FailedStatus):
+                        engine.abort("stopped by the user")
                     return None, {}
                 except FailedStatus as error:
                     raise StoppedError(str(error.__cause__)) from error

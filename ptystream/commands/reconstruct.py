@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     parser.add_argument(
         "--half", choices=("even", "odd"), help="every second exposure only, for FRC"
     )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="count time in steps and use one thread: the same object each time",
+    )
     add_config(parser)
 
 
@@ -60,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         "object.field": args.field,
         "probe.field": args.probe,
         "refine.max_s": args.seconds,
+        "engine.deterministic": args.deterministic or None,
+        "engine.threads": 1 if args.deterministic else None,
     }
     presets = [read_preset("recipes", args.recipe)] if args.recipe else []
     config = config_of(args, named, presets)

@@ -1,9 +1,10 @@
 """Pixels under a Sobolev metric: smooth first, and sharp where the data insist.
 
-The logarithm of the object is a canvas of coefficients seen through the kernel of a
-screened Poisson equation, 1/(1 + (2π f ℓ)²). Where frames are few, what lies between
-them follows its surroundings, as in an implicit neural representation; a step costs
-four Fourier transforms of the window instead of a network at each of its pixels.
+The logarithm of the object is a canvas of coefficients seen through a kernel under
+which white noise gets the covariance e^(-r/ℓ) of natural images. Where frames are few,
+what lies between them follows its surroundings, as in an implicit neural
+representation; a step costs four Fourier transforms of the window instead of a network
+at each of its pixels.
 """
 
 from functools import lru_cache
@@ -68,7 +69,7 @@ class Smooth(nn.Module):
     def _through(self, coefficients: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
         """Return the coefficients seen through the kernel."""
         shape = (coefficients.shape[-2], coefficients.shape[-1])
-        kernel = screened_poisson(shape, self._length_px, coefficients.device)
+        kernel = exponential_root(shape, self._length_px, coefficients.device)
         return torch.fft.irfft2(torch.fft.rfft2(coefficients) * kernel, s=shape)
 
     def _seen(
@@ -106,11 +107,12 @@ def _rough(number: int) -> int:
 
 
 @lru_cache(maxsize=32)
-def screened_poisson(
+def exponential_root(
     shape: tuple[int, int], length_px: float, device: torch.device
 ) -> Float[Tensor, "h f"]:
-    """Return 1/(1 + (2π f ℓ)²) for ``rfft2``; white noise keeps its variance under it.
+    """Return (1 + (2π f ℓ)²)^-¾ for ``rfft2``, the root of the spectrum of e^(-r/ℓ).
 
+    White noise keeps its variance under it.
     Kept, and shared: don't write to it.
     """
     fine = torch.fft.fftfreq(512, dtype=torch.float64)
@@ -122,4 +124,4 @@ def screened_poisson(
 
 def _kernel(y: Tensor, x: Tensor, length_px: float) -> Tensor:
     """Return the kernel at frequencies in cycles a pixel."""
-    return 1 / (1 + (2 * torch.pi * length_px) ** 2 * (y**2 + x**2))
+    return (1 + (2 * torch.pi * length_px) ** 2 * (y**2 + x**2)) ** -0.75

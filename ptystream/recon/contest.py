@@ -26,8 +26,9 @@ LANDSLIDE = 0.25
 """Plain pixels that win twice running, at last with less than this share, stay."""
 AGAIN = 2
 """The next round comes at so many times the steps."""
-SHARE = 4
-"""A round gives each side one in so many of the steps there have been."""
+SHARE, LONGEST = 4, 200
+"""A round gives each side one in so many of the steps there have been, and at most so
+many: the challenger's turn is not shown."""
 
 
 class Verdict(NamedTuple):
@@ -72,7 +73,7 @@ class Contest:
 
     Each round gives as many steps to the challenger and then to the leader, and the
     same held-out frames judge both. Rounds come at twice the steps and grow with them;
-    the challenger's are a quarter of all at most. Plain pixels that won a second time,
+    the challenger's are a third of all at most. Plain pixels that won a second time,
     and clearly, stay without rounds.
     """
 
@@ -98,7 +99,7 @@ class Contest:
         """
         if self._challenger is None:
             if self._smooth is not None and engine.steps >= self._next:
-                self._length = max(self._first, engine.steps // SHARE)
+                self._length = max(self._first, min(engine.steps // SHARE, LONGEST))
                 self._judges = judge(self.leader, None).judges
                 self._challenger = self._challenge(box)
                 self._let(engine, self._challenger, box)

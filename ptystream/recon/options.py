@@ -30,9 +30,9 @@ class ObjectOptions:
     predict held-out frames better. Networks: ``siren``, ``multires``, ``unet`` (a deep
     generative prior), ``hashgrid`` (PtyINR's ablation)."""
     length_px: Positive = 8.0
-    """smooth: length of its kernel; structures below 2π of these are ever less likely,
-    in object pixels."""
-    contest_steps: Count = 20
+    """smooth: length over which neighbours are alike, in object pixels: the object's
+    logarithm has the covariance e^(-r/length)."""
+    contest_steps: Count = 10
     """auto: steps after which plain pixels are first tried, and for how long; then at
     twice as many, and so on."""
     slices: Count = 1
@@ -237,6 +237,9 @@ class EngineOptions:
     """Exposures kept on the device."""
     held_out: Share = 0.05
     """Share of the exposures never trained on, by index: the honest quality."""
+    deterministic: bool = False
+    """Offline: time is counted in steps, so that the same exposures and seed give the
+    same object, bit for bit, on the same kind of machine."""
     seed: int = 0
     """Of sampling and of the networks' first weights."""
     threads: Annotated[int, Ge(0)] = 0

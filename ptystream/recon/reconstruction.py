@@ -10,11 +10,11 @@ from torch import Tensor
 
 from ptystream.buffers.sampling import Mix, Sampler
 from ptystream.buffers.store import FrameStore, StoreStats
-from ptystream.models.canvas import Canvas
 from ptystream.models.field import Box, Field
 from ptystream.physics.constraints import orthogonalise
 from ptystream.recon.build import nuisance, optics, pick_device, prior, reach
 from ptystream.recon.contest import Side, Verdict
+from ptystream.recon.coverage import Coverage
 from ptystream.recon.engine import Batch, Engine, Rates, StepStats, reached
 from ptystream.recon.hold import still
 from ptystream.recon.learners import PixelLearner
@@ -31,10 +31,8 @@ FIRST = 8
 """Exposures needed before the scale of the data is known and learning begins."""
 MEASURED = 64
 """Held-out exposures looked at each time the quality is measured."""
-LIT = 0.5
-"""Coverage, in peaks of the probe, from which a pixel counts as seen."""
-RELIGHT = 100
-"""Exposures after which the coverage follows what the probe has become."""
+LOOK = 50
+"""Steps between two looks at what is poorly fitted; each costs about one step."""
 FITTED = 4
 """Steps between two fits of held-out exposures' own places and brightness."""
 ON_GRID_PX = 1e-3
@@ -79,12 +77,10 @@ class Reconstruction:
         if options.physics.fly_points > 1:
             self._path_px = np.zeros((e.store, 2, 2))
         self._frame = Box(0, 0, setting.size, setting.size)
-        self._seen = Canvas(torch.zeros(1, device=self.device))
+        self._coverage = Coverage(setting.size, self.device)
         self._box: Box | None = None
         self._room: Box | None = None
         self._photons = 0.0
-        self._light = torch.zeros((setting.size, setting.size), device=self.device)
-        self._low, self._high = np.full(2, np.inf), np.full(2, -np.inf)
         self._exposures = 0
         self._last: StepStats | None = None
         self._good: Snapshot | None = None
@@ -121,16 +117,12 @@ class Reconstruction:
             trained = not self.store.held_out[slot]
             self.nuisance.place(slot, place, trained=trained)
         self._exposures += 1
-        self._low, self._high = (
-            np.minimum(self._low, place),
-            np.maximum(self._high, place),
-        )
         corner = np.round(place - self.setting.size / 2).astype(np.int64)
         y, x = (int(v) for v in corner)
         box = Box(y, x, self.setting.size, self.setting.size)
         self._box = box if self._box is None else self._box.union(box)
         self._make_room(self._reached(slot, corner, path_m))
-        self._see(box)
+        self._coverage.add(place, box, lambda: self.probe.window(self._frame))
         if self._exposures <= FIRST:
             self._weigh()
 
@@ -153,6 +145,8 @@ class Reconstruction:
         self._last = stats
         if self.nuisance is not None and self.engine.steps % FITTED == 0:
             self._fit_held_out(fade)
+        if self.engine.steps % LOOK == 0:
+            self._look()
         judge = self._judged if self.released else None
         if self.stages.advance(self.engine, self._whole(), judge):
             self._sampler = self._new_sampler()
@@ -173,21 +167,17 @@ class Reconstruction:
         """Whether the scan is wide enough both ways to tell probe from object."""
         if self._exposures < FIRST:
             return False
-        width = (self._high - self._low).min() / self.setting.size
-        return bool(width >= self.options.probe.release)
+        return self._coverage.width >= self.options.probe.release
 
     def measure(self) -> Quality:
         """Predict held-out exposures; waits for the device."""
         if self._last is None:
             return Quality()
-        self._sampler.loss = self.store.loss.cpu().numpy()
         total = self._misfit(self._held_out())
-        loss = float(self._last.loss)
-        covered = self._covered()
+        loss, covered = float(self._last.loss), self._coverage.share()
         if total is None:
             return Quality(loss, covered=covered, probe_released=self.released)
         power = float(total.power)
-        self._settle(float(total.noise), float(total.error))
         return Quality(
             loss=loss,
             held_out_error=float(total.error) / power,
@@ -211,12 +201,11 @@ class Reconstruction:
         probe = (probe * self._photons**0.5).cpu().numpy()
         if not (np.isfinite(made).all() and np.isfinite(probe).all()):
             return self._good
-        rows, cols = self._seen.slices(self._box)
         pixel = self.setting.pixel_m
         self._good = Snapshot(
             object=made,
             probe=probe,
-            coverage=self._seen.values[0, rows, cols].cpu().numpy().copy(),
+            coverage=self._coverage.picture(self._box),
             origin_m=(self._box.y * pixel[0], self._box.x * pixel[1]),
             pixel_m=pixel,
             positions_m=self._positions_px() * pixel,
@@ -326,32 +315,19 @@ class Reconstruction:
         """Return the box of all that an exposure may look at."""
         return self._room or self._frame
 
-    def _see(self, box: Box) -> None:
-        """Add one exposure's light to the coverage."""
-        if self._exposures % RELIGHT == 1:
-            with torch.no_grad():
-                light = self.probe.window(self._frame).abs().square().sum(0)
-            self._light = light / light.max()
-        self._seen.cover(box)
-        rows, cols = self._seen.slices(box)
-        self._seen.values[0, rows, cols] += self._light
+    def _look(self) -> None:
+        """Note which exposures are poorly fitted, and how much of that is noise.
 
-    def _covered(self) -> float:
-        """Return the share of the box of probe centres that has been lit."""
-        low = np.floor(self._low).astype(int)
-        extent = np.ceil(self._high).astype(int) - low + 1
-        rows, cols = self._seen.slices(Box(*low.tolist(), *extent.tolist()))
-        return float((self._seen.values[0, rows, cols] >= LIT).float().mean())
-
-    def _settle(self, noise: float, error: float) -> None:
-        """Let pixels settle as far as what is left to learn is noise.
-
-        Rates that fall before that cost 10 dB of phase on a clean scan; rates that stay
-        cost 3 dB of amplitude at 10⁶ photons a frame.
+        Pixels settle as far as what is left to learn is noise: rates that fall before
+        cost 10 dB of phase on a clean scan, rates that stay 3 dB of amplitude at 10⁶
+        photons a frame. By steps, so that the same steps give the same object.
         """
-        for learner in (self.engine.objects, self.engine.probe):
+        self._sampler.loss = self.store.loss.cpu().numpy()
+        total = self._misfit(self._held_out())
+        share = 1.0 if total is None else float(total.noise / total.error)
+        for learner in (self.stages.objects, self.stages.probes):
             if isinstance(learner, PixelLearner):
-                learner.calm = min(1.0, noise / error) if error > 0 else 1.0
+                learner.calm = share if 0 <= share < 1 else 1.0
 
     def _judged(self, side: Side, judges: np.ndarray | None) -> Verdict:
         """Return how a side predicts held-out exposures, and which they were.

@@ -34,6 +34,8 @@ from ptystream.tape.source import file_messages
 from ptystream.wire.envelope import EncodedFrame
 from ptystream.wire.messages import Calibration, Exposure, Frame, Message, ScanStart
 
+STEPS_A_SECOND = 100.0
+"""What a second is, where time is counted in steps."""
 REPORT_S = 1.0
 """Time between two calls of the progress report."""
 
@@ -55,6 +57,21 @@ class Progress:
     snapshot: Snapshot
 
 
+class StepClock:
+    """Seconds that pass by steps: patience and limits are the same on any machine."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def tick(self) -> None:
+        """Note a step."""
+        self._steps += 1
+
+    def __call__(self) -> float:
+        """Return the time in seconds."""
+        return self._steps / STEPS_A_SECOND
+
+
 def reconstruct(
     scan: Acquired,
     config: Config,
@@ -72,7 +89,8 @@ def reconstruct(
     """
     engine = replace(config.engine, store=max(config.engine.store, len(scan.exposures)))
     config = config.model_copy(update={"engine": engine})
-    scan_run = ScanRun(scan.start, config, run=run, extras=scan.extras)
+    clock = StepClock() if config.engine.deterministic else time.monotonic
+    scan_run = ScanRun(scan.start, config, run=run, extras=scan.extras, clock=clock)
     with training_threads(config.engine.threads):
         for exposure in scan.exposures:
             scan_run.add(exposure)
@@ -80,6 +98,8 @@ def reconstruct(
         began_s = told_s = time.monotonic()
         while not scan_run.done:
             scan_run.step()
+            if isinstance(clock, StepClock):
+                clock.tick()
             if stop():
                 scan_run.cut("stopped by the user")
             now_s = time.monotonic()

@@ -9,6 +9,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.run_engine import call_in_bluesky_event_loop
 
+from ptystream.errors import DecodeError
 from ptystream.publish.control import LOOPBACK, ControlServer
 
 QUALITY = {"held_out_error": 0.2, "covered": 0.5}
@@ -40,6 +41,8 @@ class Scripted:
         self._bound = LOOPBACK, LOOPBACK
         self.obeys = True
         """Whether it does what it is asked, beside noting it."""
+        self.refuses = ""
+        """What it says instead, to anything that it is asked."""
 
     def __enter__(self) -> Self:
         self.server = ControlServer(
@@ -96,6 +99,8 @@ class Scripted:
     def _command(self, name: str) -> Callable[[dict[str, Any]], Any]:
         def command(args: dict[str, Any]) -> dict[str, Any] | None:
             self.asked.append((name, args))
+            if self.refuses:
+                raise DecodeError(self.refuses)
             if name == "arm" and self.obeys:
                 self.state = {**self.state, "armed": args["uid"]}
             if name == "ended":

@@ -208,6 +208,18 @@ def test_enough_is_told_and_noted(engine, service, live, documents):
     assert rows(documents, "live-reason")[-1] == "good"
 
 
+def test_enough_of_a_run_that_ended_by_itself_is_only_noted(engine, service, live):
+    async def flight():
+        await live.arm(PtychoInfo("u"))
+        service.opens("u")
+        service.refuses = "run u is not open"
+        await live.link.newer(live.link.count)
+        await live.enough("good")
+        return live._rows[-1][1].reason
+
+    assert call_in_bluesky_event_loop(flight()) == "good"
+
+
 def test_rows_are_bounded_and_the_loss_is_counted(engine, service, live):
     async def flood():
         await live.arm(PtychoInfo("u"))

@@ -104,7 +104,7 @@ def test_every_wire_has_an_endpoint(protocol):
 
 
 def test_a_wire_that_carries_no_frames_is_no_detector():
-    with pytest.raises(ConfigError, match="sends no frames; .*dectris.* do"):
+    with pytest.raises(ConfigError, match=r"sends no frames; .*dectris.* do"):
         parse_endpoint("panda-json+sub://host:1", "det")
     with pytest.raises(ConfigError, match="sends no positions"):
         parse_endpoint("dectris+sub://host:1", "pos")

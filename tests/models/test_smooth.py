@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptystream.models.field import Box
-from ptystream.models.smooth import REACH, Smooth, quick_size, screened_poisson
+from ptystream.models.smooth import REACH, Smooth, exponential_root, quick_size
 
 CPU = torch.device("cpu")
 boxes = st.builds(
@@ -168,7 +168,7 @@ def test_quick_sizes_are_the_next_even_ones_without_large_factors(least: int):
 
 
 def test_the_kernel_is_made_once():
-    one = screened_poisson((60, 64), 8.0, CPU)
-    assert screened_poisson((60, 64), 8.0, CPU) is one
+    one = exponential_root((60, 64), 8.0, CPU)
+    assert exponential_root((60, 64), 8.0, CPU) is one
     assert one.shape == (60, 33)
     assert float(one[0, 0]) == one.max()

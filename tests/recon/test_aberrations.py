@@ -109,11 +109,12 @@ def test_a_first_step_is_the_rate_and_fades_with_it():
 def test_a_step_that_is_not_finite_turns_nothing(poison):
     first = lens(defocus_rad=1.0)
     aberrations = Aberrations(first, order=4, rate_rad=0.03, steps=100)
-    made = aberrations.turn(first, torch.full_like(first, poison), 1.0, NO)
-    torch.testing.assert_close(made, first)
-    good = aberrations.turn(first, first - lens(), 1.0, YES)
+    before = aberrations.turn(first, first - lens(), 1.0, YES)
+    after = aberrations.turn(before, torch.full_like(first, poison), 1.0, NO)
+    torch.testing.assert_close(after, before)  # nor does it go on as it went
+    good = aberrations.turn(after, after - lens(), 1.0, YES)
     assert torch.isfinite(good.real).all()
-    assert (good - first).norm() > 1e-3 * first.norm()
+    assert (good - after).norm() > 1e-3 * first.norm()
 
 
 def test_a_mixture_is_turned_as_one():

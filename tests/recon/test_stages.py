@@ -85,6 +85,7 @@ def test_slices_are_the_same_until_they_may_differ(field):
         field=field,
         slices=2,
         identical_steps=10,
+        contest_steps=50,
         warmup_steps=0,
         width=16,
         depth=1,

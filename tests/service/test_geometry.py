@@ -16,7 +16,7 @@ from ptystream.service.geometry import (
     resolve_geometry,
 )
 from ptystream.wire.messages import PLANCK_EV_M
-from tests.service.exposures import GEOMETRY, config, start
+from tests.service.exposures import GEOMETRY, START, config, start
 
 TABLES = (
     "geometry.start_document.distance_m={keys=['scan.detector_distance']}",
@@ -235,3 +235,32 @@ def test_the_user_wins_over_the_profile():
     assert told.positions.per_frame == 4
     assert told.detector.endpoint == "ptys+sub://127.0.0.1:1"
     assert told.positions.endpoint.startswith("panda-json+sub://")
+
+
+def test_what_a_run_is_announced_with_wins_over_its_documents():
+    told = {"energy_ev": {"value": 8000, "origin": "baseline: mono"}}
+    start = {"ptystream": {"energy_ev": 9000, "distance_m": 2.0}}
+    meta = {"start_document": start, "told_geometry": told}
+    found = resolve_geometry(replace(START, meta=meta), config())
+    assert found.wavelength_m == pytest.approx(1.239841984e-6 / 8000)
+    assert found.origins["wavelength_m"] == "baseline: mono"
+    assert found.origins["distance_m"] == "start document: ptystream.distance_m"
+
+
+@pytest.mark.parametrize("value", [None, -1, 0, "8000", True, float("nan"), [1, 2]])
+def test_nonsense_that_a_run_is_announced_with_is_refused(value):
+    meta = {"told_geometry": {"energy_ev": {"value": value, "origin": "baseline: e"}}}
+    with pytest.raises(ConfigError, match="baseline: e gives energy_ev"):
+        resolve_geometry(replace(START, meta=meta), config())
+
+
+def test_a_descriptors_configuration_is_read_like_a_baseline():
+    table = '{distance_m={keys=["det_distance"]}}'
+    meta = {"configuration": {"det_distance": 3.0}}
+    found = resolve_geometry(
+        replace(START, meta=meta), config(f"geometry.baseline={table}")
+    )
+    assert (found.distance_m, found.origins["distance_m"]) == (
+        3.0,
+        "descriptor: det_distance",
+    )

@@ -143,3 +143,19 @@ def test_a_cxi_file_brings_its_probe_and_its_mask(tmp_path):
     assert scan.extras.probe is not None
     assert scan.extras.probe.shape == (1, SIZE, SIZE)
     assert scan.start.geometry is not None
+
+
+def test_the_same_exposures_give_the_same_object_where_time_is_counted_in_steps():
+    scan = Acquired(START, exposures(), Extras(probe=SmallScan().probe[None]))
+    told = config("engine.deterministic=true", "engine.threads=1", "refine.max_s=2.5")
+    made = []
+    for pause_s in (0.0, 0.01):  # a slower machine looks at other times
+        _, snapshot, end = reconstruct(
+            scan, told, run="r", stop=lambda s=pause_s: time.sleep(s) or False
+        )
+        assert snapshot is not None
+        made.append((snapshot.step, end.refined, snapshot.object, snapshot.probe))
+    one, two = made
+    assert one[:2] == two[:2]
+    assert np.array_equal(one[2], two[2])
+    assert np.array_equal(one[3], two[3])

@@ -76,6 +76,7 @@ def test_a_scan_from_its_first_exposure_to_its_result():
 def test_the_best_state_is_kept_not_the_last():
     clock = Clock()
     run = run_of(
+        "object.field=smooth",
         "refine.max_s=100",
         "refine.check_s=1",
         "probe.known=true",

@@ -1,4 +1,4 @@
-"""What a beamline's queue server loads: an engine, devices, and the plans as they are."""
+"""What a beamline's queue server loads: an engine, devices, the plans as they are."""
 
 import os
 

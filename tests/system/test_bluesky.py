@@ -29,7 +29,7 @@ from tests.bluesky.conftest import documents, engine, named, rows  # noqa: F401
 from tests.publish.test_documents_live import free_addresses
 from tests.system.conftest import SMALL, Serving, wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(45)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(150)]
 
 SMALL_FLAGS = [flag for flag in SMALL if "address" not in flag and "preset" not in flag]
 LONG = {"scan.shape": [60, 12], "scan.line_pause_s": 0.1}
@@ -105,10 +105,12 @@ def test_a_flight_from_its_start_to_the_result(engine, hutch, documents):
         assert count >= 1
         assert file["object"].shape[1:] == (64, 64)
         assert np.isfinite(file["object"][:count, 20:30, 20:30]).all()
-        assert (np.diff(file["step"][:count, 0]) >= 0).all()
+        assert (np.diff(file["time"][:count, 0]) > 0).all()
 
 
-def test_it_stops_when_the_image_is_good_and_says_why(engine, hutch, documents):
+def test_it_stops_when_the_image_is_good_and_says_why(
+    engine, hutch, documents, record_property
+):
     messages: list[tuple[float, Any]] = []
     engine.msg_hook = lambda message: messages.append((time.time(), message))
     flown = engine(
@@ -126,6 +128,8 @@ def test_it_stops_when_the_image_is_good_and_says_why(engine, hutch, documents):
     times = [t for page in named(documents, "event_page") for t in page["time"]]
     reached = [t for t, e in zip(times, errors, strict=True) if e <= 0.1]
     stopping = next(n for n, (_, m) in enumerate(messages) if m.command == "stop")
+    record_property("stop_after_s", messages[stopping][0] - reached[1])
+    record_property("stopped_after_s", messages[stopping + 1][0] - reached[1])
     assert messages[stopping][0] - reached[1] < 0.5
     assert messages[stopping + 1][0] - reached[1] < 1.0  # its processes have ended
     assert not hutch.beam._process
@@ -135,6 +139,7 @@ def test_it_stops_when_the_image_is_good_and_says_why(engine, hutch, documents):
     assert 20 < ended["frames"]["received"] < 500
 
 
+@pytest.mark.slow
 def test_a_second_flight_is_not_ended_by_the_first_ones_quality(engine, hutch):
     for _ in range(2):
         plan = fly_until(
@@ -174,6 +179,7 @@ def test_a_service_killed_in_flight_ends_the_plan_and_the_motion(
     assert hutch.beam._process is None or hutch.beam._process.returncode is not None
 
 
+@pytest.mark.slow
 def test_snapshots_are_counted_like_any_detectors(engine, hutch, documents):
     engine(fly_ptycho(hutch.live, [hutch.beam], prepare={"beam": LONG}))
     # The last run is refined for 1.5 s: what it publishes meanwhile is counted.
@@ -182,6 +188,7 @@ def test_snapshots_are_counted_like_any_detectors(engine, hutch, documents):
     assert events[-1]["indices"]["stop"] == 2
 
 
+@pytest.mark.slow
 def test_tiles_are_flown_until_each_is_good(engine, hutch):
     with init_devices():
         stage_y, stage_x = soft_signal_rw(float), soft_signal_rw(float)
@@ -198,6 +205,7 @@ def test_tiles_are_flown_until_each_is_good(engine, hutch):
     assert [flown.stopped_early for flown in flights] == [True, True]
 
 
+@pytest.mark.slow
 def test_where_it_is_weak_it_is_flown_again(engine, hutch, documents):
     with init_devices():
         stage_y, stage_x = soft_signal_rw(float), soft_signal_rw(float)
@@ -220,6 +228,7 @@ def test_where_it_is_weak_it_is_flown_again(engine, hutch, documents):
     assert abs(again["refines"]["y_m"] - 5e-6) < 2e-6  # the scan's centre is at 5 um
 
 
+@pytest.mark.slow
 def test_a_plan_asks_and_the_user_aborts(engine, hutch, documents):
     def plan():
         yield from ask(hutch.live, "hold")
@@ -249,7 +258,7 @@ def test_a_plan_asks_and_the_user_aborts(engine, hutch, documents):
 
 
 @pytest.mark.slow
-def test_the_live_device_costs_a_flight_next_to_nothing(engine, hutch):
+def test_the_live_device_costs_a_flight_next_to_nothing(engine, hutch, record_property):
     beam = hutch.beam
 
     @bpp.stage_decorator([beam])
@@ -270,4 +279,5 @@ def test_the_live_device_costs_a_flight_next_to_nothing(engine, hutch):
             spent_s[name].append(time.monotonic() - began_s)
             wait_for(lambda: hutch.service.status()["state"] == "idle", "idle", 30)
     overhead = np.median(spent_s["live"]) / np.median(spent_s["bare"]) - 1
+    record_property("spent_s", json.dumps(spent_s))
     assert overhead < 0.05, json.dumps(spent_s)

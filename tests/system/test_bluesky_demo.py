@@ -30,6 +30,7 @@ def test_the_demo_flies_until_the_image_is_good(tmp_path):
     assert quiet == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_all_that_it_started(tmp_path):
     flags = ("--bluesky", f"--results={tmp_path}")
     with Child(tmp_path, "demo", *flags) as child:

@@ -7,8 +7,10 @@ import sys
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
+import zmq
 
 from tests.publish.test_documents_live import free_addresses
 from tests.system.conftest import wait_for
@@ -21,13 +23,32 @@ REDIS = (
 )
 
 
+MANAGER = "from bluesky_queueserver.manager.start_manager import *; start_manager()"
+
+
+class Manager:
+    """Asks the queue server, each time over a socket of its own."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def ask(self, method: str, **params: object) -> dict[str, Any]:
+        with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.connect(self.address)
+            socket.send_json({"method": method, "params": params})
+            return socket.recv_json() if socket.poll(5000) else {}
+
+    def idle(self) -> None:
+        """Return once it does nothing any more."""
+        wait_for(lambda: self.ask("status").get("manager_state") == "idle", "idle", 60)
+
+
 @pytest.fixture
 def queue(serve, tmp_path, monkeypatch):
     """A queue server's client, and the service that its devices talk to."""
     pytest.importorskip("bluesky_queueserver")
     pytest.importorskip("fakeredis")
-    from bluesky_queueserver_api.zmq import REManagerAPI
-
     redis, control, told, detector, encoder = free_addresses(5)
     service = serve(
         {
@@ -49,7 +70,7 @@ def queue(serve, tmp_path, monkeypatch):
     permissions = tmp_path / "user_group_permissions.yaml"
     shutil.copy(str(simulated / "user_group_permissions.yaml"), permissions)
     words = [
-        *("-m", "bluesky_queueserver.manager.start_manager"),
+        *("-c", MANAGER),
         *("--startup-script", str(Path(__file__).with_name("queue_startup.py"))),
         *("--existing-plans-devices", str(tmp_path / "existing.yaml")),
         *("--update-existing-plans-devices", "ALWAYS"),
@@ -67,26 +88,17 @@ def queue(serve, tmp_path, monkeypatch):
             )
             stack.callback(process.wait, 20)
             stack.callback(process.terminate)
-        manager = REManagerAPI(
-            zmq_control_addr=f"tcp://{control}", zmq_info_addr=f"tcp://{told}"
-        )
-        stack.callback(manager.close)
-
-        def answers():
-            try:
-                return manager.status()
-            except manager.RequestTimeoutError:
-                return None
-
-        wait_for(answers, (tmp_path / "manager.log").read_text(), 60)
-        manager.environment_open()
-        manager.wait_for_idle(timeout=60)
-        assert manager.status()["worker_environment_exists"]
+        manager = Manager(f"tcp://{control}")
+        wait_for(lambda: manager.ask("ping"), f"the manager: {log.name}", 60)
+        assert manager.ask("environment_open")["success"]
+        manager.idle()
+        assert manager.ask("status")["worker_environment_exists"]
         yield manager, service
-        manager.environment_close()
-        manager.wait_for_idle(timeout=30)
+        manager.ask("environment_close")
+        manager.idle()
 
 
+@pytest.mark.slow
 def test_plans_are_queued_as_json(queue):
     manager, service = queue
     arguments = [
@@ -100,10 +112,12 @@ def test_plans_are_queued_as_json(queue):
             "args": ["live", ["beam"]],
             "kwargs": json.loads(json.dumps(more)),
         }
-        assert manager.item_add(item)["success"]
-    manager.queue_start()
-    manager.wait_for_idle(timeout=60)
-    history = manager.history_get()["items"]
+        user = {"user": "test", "user_group": "primary"}
+        added = manager.ask("queue_item_add", item=item, **user)
+        assert added["success"], added
+    assert manager.ask("queue_start")["success"]
+    manager.idle()
+    history = manager.ask("history_get")["items"]
     results = [item["result"] for item in history]
     assert [r["exit_status"] for r in results] == ["completed"] * 2, results
     ends = [service.ended() for _ in results]
