@@ -18,6 +18,7 @@ from ptystream.ingest.endpoint import parse_endpoint
 from ptystream.ingest.positions import PositionReader
 from ptystream.ingest.process import ReceiverProcess
 from ptystream.ingest.scans import ScanClosed, ScanTracker
+from ptystream.publish.documents_schema import markdown
 from ptystream.publish.files import Result, read_result, write_result
 from ptystream.tape.cxi_write import write_cxi
 from ptystream.wire.messages import Exposure, Geometry
@@ -86,6 +87,7 @@ def test_every_snippet_has_a_test():
         "stream",
         "reconstruct",
         "record",
+        "bluesky demo",
     }
 
 
@@ -179,3 +181,24 @@ def test_serving(tmp_path: Path):
         assert service.wait(30) == 0
     assert told["frames"]["paired"] == len(SmallScan().corners)
     assert read_result(Path(told["result"])).scan == "scan-7"
+
+
+@pytest.mark.timeout(120)
+def test_bluesky_demo(tmp_path):
+    (words,) = commands("bluesky demo", {})
+    quick = ("--seconds", "4", "--json", "--results", str(tmp_path))
+    done = subprocess.run(
+        [*words, *quick], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["exit_status"] == "success"
+    assert told["original_run_uid"] == told["raw_uid"] != told["derived_uid"]
+    assert told["stopped_early"]
+    assert told["reason"]
+
+
+def test_the_table_of_the_documents_keys_is_the_schema():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("<!-- schema -->\n")[1].split("\n<!-- schema ends -->")[0]
+    assert table == markdown()

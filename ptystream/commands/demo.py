@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     """Add what ``demo`` takes."""
     parser.add_argument("--preset", default="demo", help="the simulated scan")
     parser.add_argument(
-        "--field", help="the object's field: pixels, multires, siren, unet"
+        "--field", help="the object's field: auto, smooth, pixels, siren, …"
     )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="kept here"
