@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     parser.add_argument("file", type=Path, help="a tape, a CXI or an HXN-style file")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument(
-        "--field", help="the object's field: pixels, multires, siren, hashgrid, unet"
+        "--field", help="the object's field: auto, smooth, pixels, siren, multires, …"
     )
     parser.add_argument("--probe", help="the probe's field: pixels, hashgrid, unet")
     parser.add_argument(

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     )
     parser.add_argument("--positions", metavar="URL", help="the encoders' stream")
     parser.add_argument(
-        "--field", help="the object's field: pixels, multires, siren, unet"
+        "--field", help="the object's field: auto, smooth, pixels, siren, …"
     )
     parser.add_argument("--results", metavar="DIR", help="where results are kept")
     parser.add_argument(

@@ -35,7 +35,8 @@ class Track:
     """Encoder rows in metres: ``mean_m`` is ``[n, 2]`` (y, x).
 
     Rows of a gate span a whole exposure, from ``start_m`` to ``end_m``; others are
-    points, of which an exposure may have many. ``time_s`` is the box's clock ``[n]``.
+    points, of which an exposure may have many. ``time_s`` is the box's clock ``[n]``,
+    ``monitor`` the beam's strength in counts ``[n]``.
     """
 
     mean_m: np.ndarray
@@ -43,6 +44,7 @@ class Track:
     end_m: np.ndarray | None
     time_s: np.ndarray | None
     gated: bool
+    monitor: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,11 @@ class EncoderTable:
     Min's and Max's middle, or the Value.
     """
 
-    def __init__(self, y: Axis, x: Axis, time: str | None = None) -> None:
+    def __init__(
+        self, y: Axis, x: Axis, time: str | None = None, monitor: str | None = None
+    ) -> None:
         self._axes = y, x
+        self._monitor = monitor
         self._times = (time,) if time else TIMES
         self._last = [np.nan, np.nan]
 
@@ -83,7 +88,9 @@ class EncoderTable:
             motion = np.stack([np.asarray(path.motion) for path in paths], axis=1)
             start, end = mean - motion / 2, mean + motion / 2
         gated = any(path.kind != "point" for path in paths)
-        return Track(mean, start, end, self._time(columns), gated)
+        return Track(
+            mean, start, end, self._time(columns), gated, self._strength(columns)
+        )
 
     def _path(self, k: int, axis: Axis, columns: Columns) -> _Path:
         got = _captures(axis.column, columns.columns)
@@ -99,6 +106,19 @@ class EncoderTable:
         if len(mean):
             self._last[k] = float(mean[-1])
         return _Path(mean, motion, kind)
+
+    def _strength(self, columns: Columns) -> np.ndarray | None:
+        """Return the beam's monitor, in counts; None if no column is named."""
+        if self._monitor is None:
+            return None
+        got = _captures(self._monitor, columns.columns)
+        kind = next((k for k in ("Mean", "Value", "Diff", "Sum") if k in got), None)
+        if kind is None:
+            raise DecodeError(
+                f"monitor {self._monitor!r} has captures {sorted(got)}: expected Mean, "
+                f"Value, Diff or Sum"
+            )
+        return got[kind].astype(np.float64)
 
     def _time(self, columns: Columns) -> np.ndarray | None:
         """Return when each row was taken; None if no column tells.

@@ -59,18 +59,19 @@ class JoinCounts:
 class _SampleSet:
     """The samples of one exposure: rows of NaN until they come.
 
-    A row is the mean's y and x, then those of start and end, where the encoders tell.
+    A row is the mean's y and x, then those of start and end, and the monitor, where the
+    encoders tell.
     """
 
     __slots__ = ("count", "rows")
 
     def __init__(self, per_frame: int) -> None:
-        self.rows = np.full((per_frame, 6), np.nan)
+        self.rows = np.full((per_frame, 7), np.nan)
         self.count = 0
 
     def add(self, offset: int, rows: np.ndarray) -> int:
         """Put rows where they are still missing; return how many were new."""
-        place = self.rows[offset : offset + len(rows), : rows.shape[1]]
+        place = self.rows[offset : offset + len(rows)]
         missing = np.isnan(place[:, 0])
         place[missing] = rows[missing]
         new = int(missing.sum())
@@ -277,14 +278,18 @@ class Pairing:
         self._counts["paired"] += 1
         self._counts["used"] += waiting.count
         self._counts["partial"] += not waiting.complete
-        return Exposure(frame, *self._path(index, waiting.rows))
+        monitor = waiting.rows[:, 6]
+        known = monitor[~np.isnan(monitor)]
+        strength = float(known.mean()) if len(known) else float("nan")
+        start_m, mean_m, end_m = self._path(index, waiting.rows)
+        return Exposure(frame, start_m, mean_m, end_m, strength)
 
     def _path(self, index: int, rows: np.ndarray) -> tuple[tuple[float, float], ...]:
         """Return where the exposure started, its mean, and where it ended."""
         rows = rows[~np.isnan(rows[:, 0])]
         mean = rows[:, :2].mean(axis=0)
-        if not np.isnan([rows[0, 2:4], rows[-1, 4:]]).any():
-            return _point(rows[0, 2:4]), _point(mean), _point(rows[-1, 4:])
+        if not np.isnan([rows[0, 2:4], rows[-1, 4:6]]).any():
+            return _point(rows[0, 2:4]), _point(mean), _point(rows[-1, 4:6])
         if self._per_frame == 1:
             self._remember(index, mean)
             return self._half_way(index, mean)
@@ -325,10 +330,14 @@ class Pairing:
 
 
 def _columns(samples: Samples) -> np.ndarray:
-    """Return ``[n, 2]`` means, or ``[n, 6]`` with start and end beside them."""
-    if samples.start_m is None or samples.end_m is None:
-        return samples.position_m
-    return np.hstack([samples.position_m, samples.start_m, samples.end_m])
+    """Return ``[n, 7]``: means, start, end, monitor; NaN where nothing tells."""
+    rows = np.full((len(samples.position_m), 7), np.nan)
+    rows[:, :2] = samples.position_m
+    if samples.start_m is not None and samples.end_m is not None:
+        rows[:, 2:4], rows[:, 4:6] = samples.start_m, samples.end_m
+    if samples.monitor is not None:
+        rows[:, 6] = samples.monitor
+    return rows
 
 
 def _point(row: np.ndarray) -> tuple[float, float]:

@@ -165,6 +165,7 @@ class SampledPositions:
             arrived_s,
             None if track.start_m is None else track.start_m[run],
             None if track.end_m is None else track.end_m[run],
+            None if track.monitor is None else track.monitor[run],
         )
 
     def _count_gap(self, columns: Columns) -> None:

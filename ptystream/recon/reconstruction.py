@@ -77,10 +77,11 @@ class Reconstruction:
         if options.physics.fly_points > 1:
             self._path_px = np.zeros((e.store, 2, 2))
         self._frame = Box(0, 0, setting.size, setting.size)
+        self._monitor = np.full(e.store, np.nan)
         self._coverage = Coverage(setting.size, self.device)
         self._box: Box | None = None
         self._room: Box | None = None
-        self._photons = 0.0
+        self._photons, self._unit = 0.0, 1.0
         self._exposures = 0
         self._last: StepStats | None = None
         self._good: Snapshot | None = None
@@ -101,6 +102,8 @@ class Reconstruction:
         counts: np.ndarray,
         position_m: tuple[float, float],
         path_m: tuple[tuple[float, float], tuple[float, float]] | None = None,
+        *,
+        monitor: float = math.nan,
     ) -> None:
         """Take one exposure.
 
@@ -110,12 +113,14 @@ class Reconstruction:
             position_m: (y, x) of the middle of the exposure.
             path_m: (y, x) where it began, and where it ended; None: it stood. Unused
                 unless ``physics.fly_points`` is above 1.
+            monitor: the beam's strength, in any unit; NaN: as that of the others.
         """
         place = np.asarray(position_m) / self.setting.pixel_m
         slot = self.store.put(index, counts, place)
         if self.nuisance is not None:
             trained = not self.store.held_out[slot]
             self.nuisance.place(slot, place, trained=trained)
+        self._monitor[slot] = monitor if monitor > 0 else math.nan
         self._exposures += 1
         corner = np.round(place - self.setting.size / 2).astype(np.int64)
         y, x = (int(v) for v in corner)
@@ -228,6 +233,9 @@ class Reconstruction:
 
     def _weigh(self) -> None:
         """Find the photons to an amplitude of 1 from the first exposures."""
+        told = self._monitor[: self.store.frames]
+        told = told[~np.isnan(told)]
+        self._unit = float(told.mean()) if len(told) else 1.0
         slots = torch.arange(self.store.frames, device=self.device)
         light = self.store.amplitude(slots).square()
         used = torch.ones_like(light, dtype=torch.bool)
@@ -247,6 +255,10 @@ class Reconstruction:
         if np.abs(beside).max() > ON_GRID_PX:
             shift = torch.from_numpy(beside).float().to(self.device, non_blocking=True)
         amplitude = self.store.amplitude(at).mul_(self._photons**-0.5)
+        strength = self._monitor[slots] / self._unit
+        if not np.isnan(strength).all():
+            by = torch.from_numpy(np.nan_to_num(strength, nan=1.0) ** -0.5).float()
+            amplitude *= by.to(self.device, non_blocking=True)[:, None, None]
         return Batch(
             [(int(y), int(x)) for y, x in whole],
             shift,

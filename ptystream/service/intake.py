@@ -276,7 +276,7 @@ def encoder_table(settings: PositionSettings) -> EncoderTable | None:
     if settings.y is None or settings.x is None:
         raise ConfigError("positions.y and positions.x: expected both, or neither")
     y, x = (Axis(a.column, a.scale_m, a.offset_m) for a in (settings.y, settings.x))
-    return EncoderTable(y, x, settings.time)
+    return EncoderTable(y, x, settings.time, settings.monitor)
 
 
 def _aborted(event: Event) -> Event:

@@ -247,7 +247,13 @@ class ScanRun:
                 recon.doubt(doubtful)
         if reach.takes(exposure.mean_m):
             path_m = exposure.start_m, exposure.end_m
-            recon.add(frame.index, frame.counts, exposure.mean_m, path_m)
+            recon.add(
+                frame.index,
+                frame.counts,
+                exposure.mean_m,
+                path_m,
+                monitor=exposure.monitor,
+            )
         else:
             self.far += 1
 

@@ -77,6 +77,7 @@ class Samples:
     ``first`` is the number of the first sample; sample ``s`` belongs to the
     exposure ``s // per_frame``. ``position_m`` is ``[n, 2]`` float64 (y, x); where the
     encoders tell, ``start_m`` and ``end_m`` are where each sample began and ended.
+    ``monitor`` ``[n]`` is the beam's strength, in any unit.
     """
 
     scan: str
@@ -86,6 +87,7 @@ class Samples:
     arrived_s: float = 0.0
     start_m: np.ndarray | None = None
     end_m: np.ndarray | None = None
+    monitor: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +129,15 @@ class Exposure:
     """A frame that knows where it was taken.
 
     ``start_m``, ``mean_m`` and ``end_m`` are (y, x): where the exposure began,
-    its centre of gravity, and where it ended.
+    its centre of gravity, and where it ended. ``monitor`` is the beam's strength during
+    it, in any unit; NaN where nothing tells.
     """
 
     frame: Frame
     start_m: tuple[float, float]
     mean_m: tuple[float, float]
     end_m: tuple[float, float]
+    monitor: float = float("nan")
 
 
 Message = ScanStart | Frame | Samples | Heartbeat | ScanEnd

@@ -146,3 +146,12 @@ def test_rows_of_an_empty_gate_are_not_finite():
         Axis("A", 1.0), Axis("B", 1.0), columns(A__Mean=[np.nan, 1], B__Mean=[1, 1])
     )
     assert np.isfinite(got.mean_m).all(axis=1).tolist() == [False, True]
+
+
+def test_a_monitor_comes_along_in_counts():
+    rows = columns(UM, A__Value=[1, 2], B__Value=[3, 4], I0__Mean=[90, 110])
+    table = EncoderTable(Axis("A"), Axis("B"), monitor="I0")
+    np.testing.assert_array_equal(table.track(rows).monitor, [90, 110])
+    assert EncoderTable(Axis("A"), Axis("B")).track(rows).monitor is None
+    with pytest.raises(DecodeError, match="no encoder column 'I1'"):
+        EncoderTable(Axis("A"), Axis("B"), monitor="I1").track(rows)

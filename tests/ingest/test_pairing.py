@@ -260,3 +260,15 @@ def test_counts_are_frozen(index):
     pairing.add_frame(frame(index), 0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         pairing.counts().frames = 3  # pyright: ignore
+
+
+def test_a_monitor_is_averaged_over_its_exposure():
+    pairing = Pairing()
+    counts = np.zeros((2, 2), np.uint16)
+    place = np.zeros((4, 2))
+    pairing.add_frame(Frame("a", 0, counts), 0.0)
+    pairing.add_frame(Frame("a", 1, counts), 0.0)
+    monitor = np.array([1.0, 3.0, np.nan, np.nan])
+    first, second = pairing.add_samples(Samples("a", 0, 2, place, monitor=monitor))
+    assert first.monitor == 2.0
+    assert np.isnan(second.monitor)
