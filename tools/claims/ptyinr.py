@@ -65,6 +65,24 @@ def overlaps(size: Size) -> Iterator[Row]:
             )
 
 
+def stars(size: Size) -> Iterator[Row]:
+    """The sparse scans again, of an object with coarse and fine structure alike."""
+    for overlap in (50, 30):
+        taken = scene(f"overlap-{overlap}", ("sample.phase_picture", "star"))
+        for known in (True, False):
+            network = solve(
+                taken, siren(size, sparse=True), seconds=size.neural_s, known=known
+            )
+            yield from _against(
+                taken,
+                network,
+                size,
+                known=known,
+                claim=f"PtyINR beats the classical engines at {overlap} %, a star",
+                figure=PAPER_DB[overlap],
+            )
+
+
 def noises(size: Size) -> Iterator[Row]:
     """The same in noise, at a dense overlap."""
     for name, kind in NOISES.items():
@@ -223,6 +241,7 @@ def fields(size: Size) -> Iterator[Row]:
 
 CLAIMS = {
     "overlaps": overlaps,
+    "stars": stars,
     "noises": noises,
     "frequencies": frequencies,
     "ablations": ablations,
