@@ -48,7 +48,11 @@ def engine_step(quick: bool) -> Iterator[Figure]:
 
 def _neural(scan: Exposures, *, repeats: int, calls: int) -> Iterator[Figure]:
     """Yield the neural fields' steps over that of pixels for the same batch."""
-    for field, target in (("multires", STEP_TARGET), ("siren", None)):
+    for field, target in (
+        ("smooth", STEP_TARGET),
+        ("multires", STEP_TARGET),
+        ("siren", None),
+    ):
         neural, pixels = begin(scan, _options(field)), begin(scan, _options("pixels"))
         batches = _batches(neural, COMPACT)
         tasks = {"neural": _steps(neural, batches), "pixels": _steps(pixels, batches)}
