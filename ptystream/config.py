@@ -111,8 +111,8 @@ class PositionSettings(Settings):
     time: str | None = None
     """The column of time stamps; none: ``PCAP.TS_START``, ``TS_TRIG`` or ``TS_END``."""
     monitor: str | None = None
-    """The column of a beam monitor (I₀), on wires that give encoder columns: frames were
-    lit as it says; none: all alike."""
+    """The column of a beam monitor (I₀), on wires with encoder columns: frames were lit
+    as it says; none: all alike."""
     per_frame: Annotated[int, Ge(1), Le(1 << 14)] | Literal["auto"] = "auto"
     """Encoder samples a frame; ``auto``: told by time stamps or totals, or refused."""
 
