@@ -26,6 +26,8 @@ SMALL = Size(18.0, "", (*NETWORK, "object.filters=8", "object.warmup_steps=150")
 FULL = Size(
     900.0, "-full", (*NETWORK, "object.filters=16", "object.warmup_steps=1000"), 3600.0
 )
+FIRST_LOOKS_S = 3.0
+"""A goal reached in so short a time was too low to tell anything."""
 TELLING = 0.1
 """Layers that nobody parts by more than this say nothing of who does it better."""
 PHASE = ("physics.kind=phase",)
@@ -85,13 +87,14 @@ def speed(size: Size) -> Iterator[Row]:
     }
     goal = 0.95 * max(v for _, v in got["DGP"].ssim)
     times = {name: _reached(s, goal) for name, s in got.items()}
+    raced = times["DGP"] > FIRST_LOOKS_S  # else its warm-up's pixels reached the goal
     yield Row(
         "B",
         "the DGP reaches a given SSIM sooner than pixels do",
         "6 to 8 times",
         "; ".join(f"{name} {t:.0f} s" for name, t in times.items())
         + f" of processor to SSIM {goal:.3f}",
-        times["DGP"] < times["pixels (Adam)"],
+        times["DGP"] < times["pixels (Adam)"] if raced else None,
     )
     yield Row(
         "B",
@@ -99,7 +102,7 @@ def speed(size: Size) -> Iterator[Row]:
         "-",
         f"DGP {times['DGP']:.0f} s; pixels {times['pixels']:.0f} s; "
         f"default {times['default']:.0f} s",
-        times["DGP"] < min(times["pixels"], times["default"]),
+        times["DGP"] < min(times["pixels"], times["default"]) if raced else None,
     )
 
 
