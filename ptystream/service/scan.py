@@ -223,7 +223,7 @@ class ScanRun:
         )
         self.recon = Reconstruction(setting, self.config.recon())
         if any_doubtful(patterns, doubtful, mask):
-            self.recon.doubt(doubtful)
+            self.recon.exposures.doubt(doubtful)
         given = self.extras.given_object
         if given is not None:
             places = np.array([e.mean_m for e in first]) / pixel_m
@@ -241,10 +241,10 @@ class ScanRun:
                 f"frame {frame.index}: shape {frame.counts.shape}, "
                 f"expected {self.shape} as its scan's start said"
             )
-        if recon.options.physics.saturated is None:
+        if recon.exposures.physics.saturated is None:
             doubtful = self._doubtful(frame.counts.dtype)
             if any_doubtful(frame.counts, doubtful, recon.setting.mask):
-                recon.doubt(doubtful)
+                recon.exposures.doubt(doubtful)
         if reach.takes(exposure.mean_m):
             path_m = exposure.start_m, exposure.end_m
             recon.add(

@@ -268,14 +268,14 @@ def test_judges_that_were_evicted_meanwhile_count_for_neither():
     scan = SmallScan(lines=12)
     recon = a_reconstruction(scan, steps=20, store=24)
     counts, judged = scan.counts(2e5), []
-    judge = recon._judged
+    judge = recon.predictor.judged
 
     def watched(side, judges):
         verdict = judge(side, judges)
         judged.append((judges, verdict))
         return verdict
 
-    recon._judged = watched
+    recon.predictor.judged = watched
     for i, at in enumerate(scan.centres_px):
         recon.add(i, counts[i], tuple(at * PIXEL_M))
         recon.step()

@@ -94,7 +94,7 @@ class Told(PublishedLearner):
 @pytest.mark.parametrize("by_light", [True, False])
 def test_who_wants_plain_gradients_is_not_told_of_light(by_light):
     recon = GeneralScan().reconstruction()
-    engine, batch = recon.engine, recon._batch(np.arange(16))
+    engine, batch = recon.engine, recon.exposures.batch(np.arange(16))
     box, shots = engine.place(batch)
     engine.objects = Told(recon.object, rate=1, phase_rate=1, by_light=by_light)
     engine.step(batch, Rates(probe=False))

@@ -276,7 +276,7 @@ def test_a_factor_on_all_light_is_found():
         recon = scan.reconstruction(
             counts=counts, probe=o.probe, nuisance=o.nuisance, engine=o.engine
         )
-        recon._photons *= 9.0  # every amplitude a third of what it should be
+        recon.exposures.photons *= 9.0  # every amplitude a third of what it should be
         for _ in range(60):
             recon.step(live=False)
         lost[flag] = recon.nuisance

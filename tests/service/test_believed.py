@@ -104,13 +104,13 @@ def test_flagged_pixels_do_not_spoil_a_reconstruction():
         mask = run.recon.setting.mask
         assert mask is not None
         assert mask.sum() == SIZE * (SIZE - 1)
-        assert run.recon.options.physics.saturated == FLAG - 1
+        assert run.recon.exposures.physics.saturated == FLAG - 1
 
 
 def test_dead_pixels_alone_need_no_look_at_each_frame():
     error, run = error_of(spoilt(exposures(), 1000, dead=True))
     assert run.recon is not None
-    assert run.recon.options.physics.saturated is None
+    assert run.recon.exposures.physics.saturated is None
     assert error < 2 * error_of(exposures())[0]
 
 
