@@ -18,6 +18,8 @@ COMMANDS = {
     "replay": "send a tape or a file of a scan again",
     "tape": "look at a tape, check it, cut it, export it",
     "score": "compare a result with the truth, or with another result",
+    "watch": "show a running service in the terminal",
+    "dashboard": "show a running service on a web page",
     "control": "ask a running service: status, stop, abort, hold, resume, save",
     "check-config": "check a configuration file, and print what it means",
     "schema": "print the JSON schema of the configuration",

@@ -16,9 +16,9 @@ from typing import Any
 import zmq
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from ptystream.commands.common import say_json, stopped_by_signals
+from ptystream.commands.facts import facts, plain, table
 from ptystream.errors import ConfigError, StoppedError
 
 FREE = "tcp://127.0.0.1:0"
@@ -216,46 +216,11 @@ def _watch(address: str, service, console: Console, stopped) -> bool:
                 if state["finished_scans"]:
                     return True
                 if console.is_terminal:
-                    live.update(_table(state), refresh=True)
+                    live.update(table(facts(state)), refresh=True)
                 elif time.monotonic() - shown_s >= PLAIN_S:
                     shown_s = time.monotonic()
-                    console.print(_plain(state), highlight=False, soft_wrap=True)
+                    console.print(plain(facts(state)), highlight=False, soft_wrap=True)
     raise StoppedError(f"the service ended, or took more than {LIMIT_S:g} s")
-
-
-def _facts(state: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what a scientist wants to see while it runs."""
-    frames, quality = state["frames"], state["quality"]
-    lost = sum(frames["lost"].values())
-    return [
-        ("state", state["state"]),
-        ("frames", f"{frames['received']} of {frames['expected'] or '?'}"),
-        ("lost", str(lost)),
-        ("lag", f"{_number(state['lag_s'])} s"),
-        ("steps", str(state["step"])),
-        ("loss", _number(quality.get("loss"))),
-        ("held-out error", _number(quality.get("held_out_error"))),
-        ("empty object's", _number(quality.get("flat_error"))),
-        ("covered", f"{quality.get('covered') or 0:.0%}"),
-    ]
-
-
-def _number(value: float | None) -> str:
-    """Return three digits, or a dash for what is not known yet."""
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _table(state: dict[str, Any]) -> Table:
-    """Return the live display."""
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    for name, value in _facts(state):
-        table.add_row(f"[dim]{name}", value)
-    return table
-
-
-def _plain(state: dict[str, Any]) -> str:
-    """Return the display in one line."""
-    return "  ".join(f"{name} {value}" for name, value in _facts(state))
 
 
 def _summary(report: Report, console: Console) -> dict[str, Any]:
