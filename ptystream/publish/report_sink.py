@@ -1,4 +1,4 @@
-"""Each run's picture, beside its result; in a thread of its own: drawing takes 2 s."""
+"""Each run's picture and report, beside its result; in a thread: drawing takes 2 s."""
 
 import time
 from collections.abc import Callable
@@ -6,21 +6,25 @@ from pathlib import Path
 
 from ptystream.publish.history import History
 from ptystream.publish.picture import draw
+from ptystream.publish.report import Ended, write_report
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
 
 
-class PictureSink:
-    """Draws a PNG when a run stops; ``path`` says where its result goes."""
+class ReportSink:
+    """Draws a PNG and writes an HTML page when a run stops."""
 
-    name = "picture"
+    name = "report"
 
     def __init__(
         self,
         path: Callable[[RunInfo], Path],
+        *,
+        page: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._clock = path, clock
+        """Store; ``path`` says where a run's result goes, without ``page``: no HTML."""
+        self._path, self._page, self._clock = path, page, clock
         self._info: RunInfo | None = None
         self._history = History()
         self._began_s = 0.0
@@ -38,8 +42,13 @@ class PictureSink:
         if snapshot is None or self._info is None:
             return
         self.update(snapshot, frames)
-        path = self._path(self._info).with_suffix(".png")
-        draw(snapshot, self._history.columns(), path, f"scan {self._info.scan}")
+        path = self._path(self._info)
+        columns, picture = self._history.columns(), path.with_suffix(".png")
+        draw(snapshot, columns, picture, f"scan {self._info.scan}")
+        if self._page:
+            drawn = picture.read_bytes()
+            ended = Ended(self._info, snapshot, frames, end, columns, drawn)
+            write_report(path.with_suffix(".html"), ended)
 
     def close(self) -> None:
         """Hold nothing, release nothing."""

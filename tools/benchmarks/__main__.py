@@ -1,4 +1,7 @@
-"""``tools/bench SUITE``: figures in a table and, last, as one JSON object."""
+"""``tools/bench SUITE``: figures in a table and, last, as one JSON object.
+
+``tools/bench live`` has flags of its own: see its ``--help``.
+"""
 
 import argparse
 import json
@@ -8,11 +11,15 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ptystream.recon.heap import keep_freed_memory
-from tools.benchmarks import wires
+from tools.benchmarks import live, wires
+from tools.benchmarks.deluge import deluge
 from tools.benchmarks.demo_scan import demo_scan
 from tools.benchmarks.engine_step import engine_step
 from tools.benchmarks.figures import Figure, commit, machine, table
+from tools.benchmarks.longer import longer
+from tools.benchmarks.papers_race import papers_race
 from tools.benchmarks.receiver import cropped, receiver
+from tools.benchmarks.snapshots import snapshots
 
 Part = Callable[[bool], Iterator[Figure]]
 
@@ -26,6 +33,8 @@ SUITES: dict[str, dict[str, Part]] = {
         "replay": wires.replay,
         "long": wires.long,
     },
+    "papers-race": {"race": papers_race},
+    "load": {"snapshots": snapshots, "longer": longer, "deluge": deluge},
 }
 """Parts of each suite by name; each is told whether to be quick."""
 ON_REQUEST = {"long"}
@@ -34,6 +43,10 @@ ON_REQUEST = {"long"}
 
 def main() -> int:
     """Run a suite, or some of its parts."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    if sys.argv[1:2] == ["live"]:
+        return live.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
     parser.add_argument("suite", choices=sorted(SUITES))
     parser.add_argument("--json", action="store_true", help="print the JSON only")
@@ -46,8 +59,6 @@ def main() -> int:
     wanted = args.only.split(",") if args.only else usual
     if not set(wanted) <= set(parts):
         parser.error(f"--only {args.only}: expected some of {','.join(parts)}")
-    torch.set_num_threads(1)
-    keep_freed_memory()
     figures = []
     for name in wanted:
         if not args.json:

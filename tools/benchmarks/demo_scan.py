@@ -40,11 +40,11 @@ def demo_scan(quick: bool) -> Iterator[Figure]:
     """Yield PSNR (shift and ramp aligned) at the last frame, 2 s later, at the end."""
     settings = _settings(quick)
     experiment = build(settings)
-    scan, due_s = _acquired(experiment)
+    scan, due_s = acquired(experiment)
     seen = _live(scan, due_s, _config(10.0 if quick else 20.0))
     offline = _config(20.0 if quick else 60.0)
     _, seen["offline"], _ = reconstruct(scan, offline, run="bench-offline")
-    pictures = {when: _scored(when, s, experiment.truth) for when, s in seen.items()}
+    pictures = {when: scored(when, s, experiment.truth) for when, s in seen.items()}
     yield from _figures(pictures)
 
 
@@ -73,7 +73,7 @@ def _settings(quick: bool) -> SimulateSettings:
     return preset("demo", {"scan": {"shape": [16, 16], "rate_hz": 300.0}})
 
 
-def _acquired(experiment: Experiment) -> tuple[Acquired, np.ndarray]:
+def acquired(experiment: Experiment) -> tuple[Acquired, np.ndarray]:
     """Return the scan as the service would see it, and when each exposure arrives."""
     settings = experiment.settings
     per_frame = settings.encoder.per_frame
@@ -133,7 +133,7 @@ def _step_until(run: ScanRun, deadline_s: float) -> None:
         run.step()
 
 
-def _scored(when: str, snapshot: Snapshot | None, truth: Truth) -> Picture:
+def scored(when: str, snapshot: Snapshot | None, truth: Truth) -> Picture:
     """Compare with the truth; nothing at all scores NaN."""
     if snapshot is None:
         return Picture(when, float("nan"), float("nan"))

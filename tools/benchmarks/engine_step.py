@@ -30,7 +30,7 @@ def engine_step(quick: bool) -> Iterator[Figure]:
     beside = replace(on_grid, position_px=on_grid.position_px + _jitter(on_grid))
     options = _options("pixels")
     scans = {"": begin(on_grid, options), ", sub-pixel": begin(beside, options)}
-    tasks: dict[str, Callable[[], object]] = {"floor": _floor()}
+    tasks: dict[str, Callable[[], object]] = {"floor": fft_floor()}
     for label, recon in scans.items():
         recon.step()
         tasks[f"step{label}"] = _steps(recon, _batches(recon, WIDE))
@@ -71,7 +71,7 @@ def _jitter(scan: Exposures) -> np.ndarray:
     return rng.uniform(-0.4, 0.4, scan.position_px.shape)
 
 
-def _floor() -> Callable[[], object]:
+def fft_floor() -> Callable[[], object]:
     """Return one FFT and one inverse FFT of a batch."""
     waves = torch.randn(64, SIZE, SIZE, dtype=torch.complex64)
     return lambda: torch.fft.ifft2(torch.fft.fft2(waves))

@@ -4,6 +4,9 @@
 ``RECEIVER SCAN`` on stdin sends one scan of N frames, flat out.
 ``pace N RATE SCAN SUBSCRIBERS`` binds a PUB socket, prints its address, waits for so
 many subscribers, and sends N frames at RATE a second; it prints how late the last was.
+``scan N RATE`` binds two XPUB sockets, prints where a service finds frames and
+positions, waits for a subscriber to each, and sends a whole scan of N bslz4 frames with
+its positions at RATE a second; it prints how late the last frame was.
 ``receive N ADDRESS [SCAN]`` is what a receiver can't beat: pyzmq's loop without a
 decoder, with the bare decompression of that scan's frames if one is named. It prints
 frames per second after each N.
@@ -11,9 +14,11 @@ frames per second after each N.
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,11 +28,24 @@ import zmq
 
 from ptystream.wire import native
 from ptystream.wire.codecs import Buffer, Encoding
-from ptystream.wire.envelope import encode_frame
-from ptystream.wire.messages import Frame, ScanEnd, ScanStart
+from ptystream.wire.envelope import EncodedFrame, encode_frame
+from ptystream.wire.messages import (
+    Frame,
+    Geometry,
+    Message,
+    Samples,
+    ScanEnd,
+    ScanStart,
+)
 
 RECEIVERS = ("bare", "decode", "ring")
 QUEUED = 64
+NAME = "flood"
+ROWS = 50
+"""Positions to a message."""
+PIXEL_M = 10e-9
+GEOMETRY = Geometry(1e-10, 256 * 75e-6 * PIXEL_M / 1e-10, (75e-6, 75e-6))
+"""An object pixel of 10 nm for 256 detector pixels of 75 um."""
 HEADER_BYTES = 12  # before bslz4's blocks
 BLOCK = 8192 // 2
 
@@ -107,6 +125,54 @@ def pace(count: int, rate_hz: float, scan: str, subscribers: int) -> None:
         sys.stdin.read()  # stay: who goes takes what is queued along
 
 
+def scan(count: int, rate_hz: float) -> None:
+    """Send frames of one pattern and a raster's positions; deadlines are absolute."""
+    payload = encode_frame(Frame(NAME, 0, pattern(SCANS["bslz4"].shape)), "bslz4")
+    with zmq.Context() as context, ExitStack() as stack:
+        names = ("detector", "positions")
+        sockets = [stack.enter_context(_bound(context, zmq.XPUB)) for _ in names]
+        where = [s.getsockopt_string(zmq.LAST_ENDPOINT) for s in sockets]
+        urls = [url.replace("tcp", "ptys+sub") for url in where]
+        print(json.dumps(dict(zip(names, urls, strict=True))), flush=True)
+        for socket in sockets:
+            socket.recv()
+        detector, encoder = (_Sender(socket) for socket in sockets)
+        detector.send(ScanStart(NAME, "det", payload.shape, "<u2", count, GEOMETRY))
+        encoder.send(ScanStart(NAME, "pos", frames_expected=count))
+        began_s = time.monotonic()
+        for index in range(count):
+            nap_s = began_s + index / rate_hz - time.monotonic()
+            if nap_s > 0:
+                time.sleep(nap_s)
+            if index % ROWS == 0:
+                encoder.send(_positions(index, min(ROWS, count - index), count))
+            detector.send(replace(payload, index=index))
+        print(time.monotonic() - began_s - (count - 1) / rate_hz, flush=True)
+        detector.send(ScanEnd(NAME, "det", "complete", count))
+        encoder.send(ScanEnd(NAME, "pos", "complete", count))
+        sys.stdin.read()  # stay: who goes takes what is queued along
+
+
+class _Sender:
+    """Numbers the messages of one socket."""
+
+    def __init__(self, socket: zmq.Socket) -> None:
+        self._socket, self._seq = socket, 0
+
+    def send(self, message: Message | EncodedFrame) -> None:
+        parts = native.encode(message, seq=self._seq, sent_ns=0)
+        self._socket.send_multipart(parts, copy=False)
+        self._seq += 1
+
+
+def _positions(first: int, rows: int, count: int) -> Samples:
+    """Return where frames of a square raster are, 4 object pixels apart."""
+    side = math.isqrt(count) + 1
+    number = np.arange(first, first + rows)
+    raster = np.stack([number // side, number % side], 1)
+    return Samples(NAME, first, 1, raster * (4 * PIXEL_M))
+
+
 def receive(count: int, address: str, scan: str | None) -> None:
     """Receive for ever; print the rate from the first to the last of each N frames."""
     shape = SCANS[scan].shape if scan else (0, 0)
@@ -167,6 +233,8 @@ if __name__ == "__main__":
         send(count)
     elif mode == "pace":
         pace(count, float(words[0]), words[1], int(words[2]))
+    elif mode == "scan":
+        scan(count, float(words[0]))
     elif mode == "stamp":
         stamp(count, words[0])
     else:

@@ -1,0 +1,1 @@
+"""The web page: a process of its own on the status and preview sockets; no torch."""
