@@ -21,6 +21,7 @@ COMMANDS = {
     "watch": "show a running service in the terminal",
     "dashboard": "show a running service on a web page",
     "control": "ask a running service: status, stop, abort, hold, resume, save",
+    "keys": "make CURVE keys, for sockets that other machines may reach",
     "check-config": "check a configuration file, and print what it means",
     "schema": "print the JSON schema of the configuration",
     "demo": "simulate, stream, reconstruct and report, in two minutes",

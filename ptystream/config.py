@@ -25,6 +25,9 @@ from ptystream.recon.options import (
     ProbeOptions,
     ReconOptions,
 )
+from ptystream.recon.options_health import HealthOptions
+from ptystream.recon.options_quality import QualityOptions
+from ptystream.recon.options_start import StartOptions, WarmOptions
 
 Seconds = Annotated[float, Gt(0)]
 Count = Annotated[int, Gt(0)]
@@ -46,6 +49,18 @@ class CurveSettings(Settings):
     """The sender's public key."""
     client_secret_file: str
     """Our own keys; refused if others may read the file."""
+
+
+class ServerCurveSettings(Settings):
+    """Keys of our own sockets, as ``ptystream keys new`` makes them."""
+
+    secret_file: str
+    """The service's own; refused if others may read it."""
+    readers: str
+    """Folder of the public keys of those who may look: status, preview and questions.
+    Refused if others may write to it."""
+    controllers: str
+    """Folder of those who may command as well."""
 
 
 class DetectorSettings(Settings):
@@ -104,6 +119,8 @@ class PositionSettings(Settings):
 
     endpoint: str = "ptys+sub://127.0.0.1:5602"
     """``<protocol>+<sub|pull>://HOST:PORT``, or ``panda://HOST`` for a PandABox."""
+    curve: CurveSettings | Literal["env"] | None = None
+    """As the detector's; a PandABox's own port knows no encryption."""
     y: AxisSettings | None = None
     """The vertical axis, for wires that give encoder columns."""
     x: AxisSettings | None = None
@@ -237,12 +254,18 @@ class PvaSettings(Settings):
 
 
 class PublishSettings(Settings):
-    """Where results and the service's state go; loopback unless told."""
+    """Where results and the service's state go; loopback unless told.
+
+    Other machines reach control, status and preview with ``curve`` only, or with
+    ``insecure``. Metrics are numbers, and may be anywhere.
+    """
 
     results: str = "results"
     """Folder of the final HDF5 files."""
     picture: bool = True
     """Draw a PNG beside each result."""
+    report: bool = True
+    """Write a page of HTML beside it too: picture, curves, figures, configuration."""
     every_s: Seconds = 0.5
     """Time between snapshots for preview, status and documents."""
     control: str = "tcp://127.0.0.1:5610"
@@ -253,14 +276,24 @@ class PublishSettings(Settings):
     """Preview PUB (msgpack header, raw images)."""
     metrics: str = "127.0.0.1:9610"
     """HTTP host and port of /metrics, /healthz and /readyz."""
+    curve: ServerCurveSettings | None = None
+    """Keys of control, status and preview; none: open to whoever reaches them."""
+    insecure: bool = False
+    """Let control, status, preview and PVAccess be reached from other machines without
+    keys: whoever reaches them sees everything, and commands."""
     documents: str | None = None
     """Input of a 0MQ document proxy, ``127.0.0.1:5577``; none: no documents."""
+    documents_curve: CurveSettings | None = None
+    """Keys of a proxy whose input is a CURVE server."""
     documents_prefix: str = "an"
     """Prefix of the derived run's documents."""
     tiled: TiledSettings | None = None
     """A Tiled server; none: nothing is written to one."""
     pva: PvaSettings | None = None
     """EPICS PVAccess; none: not served."""
+    presets: tuple[str, ...] = ()
+    """What lies beneath these settings, told in status and results:
+    ``profiles/hxn``, as ``--profile`` and ``--recipe`` set it."""
 
 
 class Config(Settings):
@@ -279,6 +312,10 @@ class Config(Settings):
     physics: PhysicsOptions = PhysicsOptions()
     nuisance: NuisanceOptions = NuisanceOptions()
     hashgrid: HashGridOptions = HashGridOptions()
+    quality: QualityOptions = QualityOptions()
+    start: StartOptions = StartOptions()
+    warm: WarmOptions = WarmOptions()
+    health: HealthOptions = HealthOptions()
     classical: ClassicalOptions = ClassicalOptions()
     publish: PublishSettings = PublishSettings()
 
@@ -291,6 +328,9 @@ class Config(Settings):
             self.physics,
             self.nuisance,
             self.hashgrid,
+            self.quality,
+            self.start,
+            self.health,
         )
 
 

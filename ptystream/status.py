@@ -6,7 +6,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,10 +40,13 @@ class ServiceStatus:
 
     ``raw_uid`` is the Bluesky run that the scan belongs to, ``armed`` the one that
     waits for its scan, ``last`` how the last scan ended, ``stack`` the snapshots in one
-    file. ``started_s`` is the run's wall time. ``message_age_s`` counts per stream
-    since its last message; NaN before the first. ``lag_s`` is from a frame's arrival
-    until it could be trained on, of the newest frame. ``ignored_exposures`` came after
-    their run was stopped, or could not be used, since the service began.
+    file. ``settings`` are those that a record of the run should name. ``geometry``
+    holds the run's values and their ``origins``, empty between runs. ``started_s`` is
+    the run's wall time. ``message_age_s`` counts per stream since its last message;
+    NaN before the first. ``lag_s`` is from a frame's arrival until it could be trained
+    on, of the newest frame. ``health`` are faults found in the data.
+    ``ignored_exposures`` came after their run was stopped, or could not be used, since
+    the service began.
     """
 
     state: str
@@ -53,11 +56,14 @@ class ServiceStatus:
     armed: str | None = None
     last: Mapping[str, Any] | None = None
     stack: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    geometry: Mapping[str, Any] = field(default_factory=dict)
     started_s: float | None = None
     step: int = 0
     exposures: int = 0
     frames: FrameCounts = field(default_factory=FrameCounts)
     quality: Quality = field(default_factory=Quality)
+    health: Sequence[Mapping[str, Any]] = ()
     frames_per_s: float = float("nan")
     steps_per_s: float = float("nan")
     message_age_s: Mapping[str, float] = field(default_factory=dict)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.keyring import Keyring
+
 settings.register_profile("ptystream", deadline=None, max_examples=50)
 settings.load_profile("ptystream")
 
@@ -30,6 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared() -> Path:
     """The folder of measured data beside the checkout."""
     return SHARED
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    """CURVE keys of a service, an operator, a viewer and a stranger."""
+    folder = tmp_path / "keys"
+    folder.mkdir(mode=0o700)
+    return Keyring(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -87,3 +87,13 @@ def test_the_table_shows_target_and_verdict():
     shown = table([median("rate", [1, 2, 3], "Hz"), Figure("f", 5, "x", 4.0)])
     assert "1.5 to 2.5" in shown.splitlines()[1]
     assert shown.splitlines()[2].split()[-4:] == ["at", "most", "4", "no"]
+
+
+@pytest.mark.slow
+@pytest.mark.system
+def test_a_longer_scan_takes_no_more_memory():
+    done = run("load", "--quick", "--only=longer", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)["figures"]
+    assert figures[-1]["name"].endswith("of 3 stores / of 1")
+    assert figures[-1]["holds"], figures

@@ -88,6 +88,7 @@ def test_every_snippet_has_a_test():
         "reconstruct",
         "record",
         "bluesky demo",
+        "bluesky session",
     }
 
 
@@ -196,6 +197,40 @@ def test_bluesky_demo(tmp_path):
     assert told["original_run_uid"] == told["raw_uid"] != told["derived_uid"]
     assert told["stopped_early"]
     assert told["reason"]
+
+
+@pytest.mark.timeout(150)
+def test_a_bluesky_session_prints_what_the_readme_says(tmp_path):
+    text, settings = snippets()["bluesky session"], ["publish.metrics=127.0.0.1:0"]
+    keys = {
+        "5601": "detector.endpoint=ptys+sub",
+        "5602": "positions.endpoint=ptys+sub",
+        "5610": "publish.control=tcp",
+        "5611": "publish.status=tcp",
+    }
+    for port, setting in keys.items():
+        free = str(a_free_port())
+        text = text.replace(port, free)
+        settings.append(f"{setting}://127.0.0.1:{free}")
+    settings += ["publish.preview=tcp://127.0.0.1:0", "publish.every_s=0.2"]
+    words = [f"--set={s}" for s in settings] + [f"--results={tmp_path}"]
+    serve = [sys.executable, "-m", "ptystream", "serve", *words]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE) as service:
+        try:
+            assert service.stdout.readline()
+            done = subprocess.run(
+                [sys.executable, "-c", text],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            service.terminate()
+    assert done.returncode == 0, done.stderr
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = readme.split("<!-- prints -->\n```text\n")[1].split("```")[0]
+    figures = re.compile(r"0\.0\d+ ")  # the one that differs from run to run
+    assert figures.sub("", done.stdout) == figures.sub("", said)
 
 
 def test_the_table_of_the_documents_keys_is_the_schema():

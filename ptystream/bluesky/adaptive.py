@@ -5,9 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ptystream.bluesky.link import SILENT_S
 from ptystream.bluesky.values import NAN
 from ptystream.errors import ConfigError, StoppedError
 from ptystream.publish.client import ControlClient
+from ptystream.wire.curve import ClientKeys
 
 POLL_S = 0.1
 
@@ -22,6 +24,7 @@ class QualityEvaluation:
         objective: the name of the outcome, as the optimizer knows it.
         quality: which quality: ``held_out_error`` (small is good), ``covered``, ….
         timeout_s: how long to wait for the result.
+        keys: of a service with ``publish.curve``.
     """
 
     def __init__(
@@ -30,7 +33,9 @@ class QualityEvaluation:
         objective: str = "held_out_error",
         quality: str = "held_out_error",
         timeout_s: float = 120.0,
+        keys: ClientKeys | None = None,
     ) -> None:
+        self._keys = keys
         self._control, self._objective = control, objective
         self._quality, self._timeout_s = quality, timeout_s
 
@@ -60,7 +65,9 @@ class QualityEvaluation:
     def _ended(self, uid: str) -> Mapping[str, Any]:
         """Return how the run ended, once it has."""
         deadline_s = time.monotonic() + self._timeout_s
-        with ControlClient(self._control) as client:
+        # A busy service is waited for, as elsewhere.
+        patience_s = min(SILENT_S, self._timeout_s)
+        with ControlClient(self._control, patience_s, self._keys) as client:
             while time.monotonic() < deadline_s:
                 reply = client.ask("ended", uid=uid)
                 if not reply.get("ok"):

@@ -18,6 +18,7 @@ from typing import Any, Self
 from ptystream.bluesky.documents import energy_ev, frames_of, is_derived, trimmed
 from ptystream.errors import PtystreamError
 from ptystream.publish.client import ControlClient
+from ptystream.wire.curve import ClientKeys
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Announcer:
             names (eV or keV); None: the service's configuration knows.
         angle: the key of the sample's angle in the baseline, in degrees.
         baseline: the name of the baseline's stream.
+        keys: of a service with ``publish.curve``.
     """
 
     def __init__(
@@ -74,8 +76,9 @@ class Announcer:
         energy: str | None = None,
         angle: str | None = None,
         baseline: str = "baseline",
+        keys: ClientKeys | None = None,
     ) -> None:
-        self._control, self._baseline = control, baseline
+        self._control, self._baseline, self._curve = control, baseline, keys
         self._keys = {"energy_ev": energy, "angle_deg": angle}
         self._queue: queue.Queue[tuple[str, Mapping[str, Any]]]
         self._queue = queue.Queue(WAITING)
@@ -126,7 +129,7 @@ class Announcer:
 
     def _work(self) -> None:
         """Take documents until told to stop and none is left."""
-        with ControlClient(self._control, REPLY_S) as client:
+        with ControlClient(self._control, REPLY_S, self._curve) as client:
             while True:
                 try:
                     work = self._queue.get(timeout=0.1)

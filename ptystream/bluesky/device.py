@@ -19,10 +19,12 @@ from ophyd_async.core import (
 from ophyd_async.core import StandardReadableFormat as Format
 
 from ptystream.bluesky.documents import trimmed
-from ptystream.bluesky.link import HEARTBEAT_S, ServiceLink, Status
+from ptystream.bluesky.link import HEARTBEAT_S, SILENT_S, ServiceLink, Status
+from ptystream.bluesky.recorded import RECORDED, Recorded, geometry_of
 from ptystream.bluesky.signals import data_key, status_signal
-from ptystream.bluesky.values import ENDED, Health, Values, is_mine, values_of
+from ptystream.bluesky.values import ENDED, Limits, Values, is_mine, values_of
 from ptystream.errors import ConfigError, PtystreamError, StoppedError
+from ptystream.wire.curve import ClientKeys
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +37,13 @@ _COLUMNS: Mapping[str, tuple[type, str | None]] = {
     "held_out_error": (float, None),
     "resolution_m": (float, "m"),
     "coverage": (float, None),
+    "converged": (bool, None),
     "frames": (int, None),
     "frames_lost": (int, None),
     "lag_s": (float, "s"),
     "step": (int, None),
     "derived_uid": (str, None),
+    "health": (str, None),
     "phase": (str, None),
     "reason": (str, None),
 }
@@ -102,25 +106,33 @@ class PtychoLive(StandardReadable, StandardFlyable, EventPageCollectable, Stoppa
 
     While a run is armed or open the signals speak of that run alone; else of whichever
     the service has. ``collect`` gives a row for each status that brought something new.
+    What is recorded once a run (``RECORDED``): the service's version and instance, how
+    it reconstructs, and the open scan's geometry with the origin of each value.
 
     Args:
         control: the service's control address, ``tcp://host:5610``.
         status: its status address, ``tcp://host:5611``.
-        health: what counts as healthy data.
-        heartbeat_s: a service silent for so long is lost.
+        limits: what counts as healthy data.
+        heartbeat_s: a service that can't be reached for so long is lost.
+        silent_s: so is one that is there but says nothing for so long.
         name: the device's.
+        keys: of a service with ``publish.curve``.
     """
+
+    halves: SignalR[bool]
 
     def __init__(
         self,
         control: str,
         status: str,
-        health: Health | None = None,
+        limits: Limits | None = None,
         heartbeat_s: float = HEARTBEAT_S,
+        silent_s: float = SILENT_S,
         name: str = "",
+        keys: ClientKeys | None = None,
     ) -> None:
-        self.link = ServiceLink(control, status, heartbeat_s)
-        self.health = health or Health()
+        self.link = ServiceLink(control, status, heartbeat_s, silent_s, keys)
+        self.limits = limits or Limits()
         self.rows_dropped = 0
         self._uid = self._reason = ""
         self._rows: deque[tuple[float, Values]] = deque()
@@ -130,21 +142,19 @@ class PtychoLive(StandardReadable, StandardFlyable, EventPageCollectable, Stoppa
             self.held_out_error = self._signal("held_out_error")
             self.resolution_m = self._signal("resolution_m")
             self.coverage = self._signal("coverage")
+            self.converged = self._signal("converged")
             self.frames = self._signal("frames")
             self.frames_lost = self._signal("frames_lost")
             self.lag_s = self._signal("lag_s")
         with self.add_children_as_readables(Format.UNCACHED_SIGNAL):
             self.step = self._signal("step")
             self.derived_uid = self._signal("derived_uid")
+            self.health = self._signal("health")
         self.phase = self._signal("phase")
         self.healthy = status_signal(bool, self.link, "healthy", self._is_healthy)
         with self.add_children_as_readables(Format.CONFIG_SIGNAL):
-            self.version = status_signal(
-                str, self.link, "version", lambda status: status["version"]
-            )
-            self.instance = status_signal(
-                str, self.link, "instance", lambda status: status["instance"]
-            )
+            for part, recorded in RECORDED.items():
+                setattr(self, part, self._recorded(part, recorded))
         super().__init__(name=name)
 
     @cached_property
@@ -258,23 +268,39 @@ class PtychoLive(StandardReadable, StandardFlyable, EventPageCollectable, Stoppa
         """Return what is known of the run now."""
         return self._newest
 
+    def complaint(self) -> str:
+        """Return why the data are not healthy, in words; empty if they are."""
+        if self.link.lost:
+            return f"the service at {self.link.control} is gone, or hangs"
+        return self._newest.complaint
+
     def _signal(self, name: str) -> SignalR[Any]:
         datatype, units = _COLUMNS[name]
         return status_signal(
             datatype,
             self.link,
             name,
-            lambda status: getattr(values_of(status, self._uid, self.health), name),
+            lambda status: getattr(values_of(status, self._uid, self.limits), name),
             units,
         )
 
+    def _recorded(self, name: str, recorded: Recorded) -> SignalR[Any]:
+        pick = recorded.pick
+        return status_signal(
+            recorded.kind,
+            self.link,
+            name,
+            lambda status: pick(status, geometry_of(status, self._uid)),
+            recorded.units,
+        )
+
     def _is_healthy(self, status: Status) -> bool:
-        healthy = values_of(status, self._uid, self.health).healthy
-        return healthy and not self.link.lost
+        complaint = values_of(status, self._uid, self.limits).complaint
+        return not complaint and not self.link.lost
 
     def _note(self, status: Status) -> None:
         """Keep a status that brings something new as a row."""
-        values = values_of(status, self._uid, self.health)
+        values = values_of(status, self._uid, self.limits)
         before, self._newest = self._newest, values
         same = replace(before, lag_s=0.0) == replace(values, lag_s=0.0)
         if self._uid and values.derived_uid and not same:

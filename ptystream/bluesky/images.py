@@ -1,5 +1,6 @@
 """``PtychoImages``: snapshots as stream assets, in a file that the service writes."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
@@ -17,13 +18,15 @@ from ophyd_async.core import (
     soft_signal_rw,
 )
 
-from ptystream.bluesky.link import HEARTBEAT_S, ServiceLink, Status
+from ptystream.bluesky.link import HEARTBEAT_S, SILENT_S, ServiceLink, Status
 from ptystream.bluesky.signals import status_signal
 from ptystream.errors import PtystreamError, StoppedError
+from ptystream.wire.curve import ClientKeys
 
 log = logging.getLogger(__name__)
 
-OPENED_S = 10.0
+OPENED_S = 30.0
+"""A disk that takes longer to begin a file is as good as none."""
 STOP_S = 2.0
 
 
@@ -50,8 +53,12 @@ class _Stack:
         args |= {"uid": uid} if uid else {}
         seen = self.link.count
         path = await self.link.ask("stack", **args)
-        while (self.link.latest or {})["stack"]["name"] != self.name:
-            seen = await self.link.newer(seen, OPENED_S)
+        try:
+            async with asyncio.timeout(OPENED_S):
+                while (self.link.latest or {})["stack"]["name"] != self.name:
+                    seen = await self.link.newer(seen)
+        except TimeoutError:
+            raise StoppedError(f"no stack of snapshots in {OPENED_S:g} s") from None
         if error := (self.link.latest or {})["stack"]["error"]:
             raise StoppedError(f"no stack of snapshots: {error}")
         return path["path"]
@@ -140,8 +147,10 @@ class PtychoImages(StandardDetector):
         status: its status address.
         size: side of the images, in pixels; a larger object is averaged over blocks.
         capacity: images a file holds at least.
-        heartbeat_s: a service silent for so long is lost.
+        heartbeat_s: a service that can't be reached for so long is lost.
+        silent_s: so is one that is there but says nothing for so long.
         name: the device's.
+        keys: of a service with ``publish.curve``.
 
     Attributes:
         run_uid: the Bluesky run whose snapshots are meant; empty: any run's.
@@ -154,9 +163,11 @@ class PtychoImages(StandardDetector):
         size: int = 256,
         capacity: int = 64,
         heartbeat_s: float = HEARTBEAT_S,
+        silent_s: float = SILENT_S,
         name: str = "",
+        keys: ClientKeys | None = None,
     ) -> None:
-        self.link = ServiceLink(control, status, heartbeat_s)
+        self.link = ServiceLink(control, status, heartbeat_s, silent_s, keys)
         stack = _Stack(self.link, size, capacity)
         self.run_uid = soft_signal_rw(str)
         self.written = status_signal(int, self.link, "stack.written", stack.written)

@@ -14,13 +14,16 @@ from typing import Any
 import zmq
 import zmq.asyncio
 
+from ptystream.bluesky.peer import Peer
 from ptystream.errors import ConfigError, DecodeError, StoppedError
+from ptystream.wire.curve import ClientKeys
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
-"""The service speaks once a second; silent for so long, it is lost."""
-REQUEST_S = 5.0
+"""A service that can't be reached for so long is lost."""
+SILENT_S = 30.0
+"""One that speaks once a second, is there, but says nothing for so long, is lost."""
 MAX_MESSAGE_BYTES = 1 << 20
 
 Status = Mapping[str, Any]
@@ -31,21 +34,32 @@ class ServiceLink:
     """Subscribes to status and asks over the control socket.
 
     ``latest`` is the newest status, ``stale`` counts what came too late to matter.
-    Listeners are called in the loop, at each new status and when the line is lost.
+    Listeners are called in the loop, at each new status and when the line is lost:
+    after ``heartbeat_s`` if the service's process is gone (half as much later if it
+    vanished without a word), after ``silent_s`` if it is there but says nothing.
+    ``keys`` are for a service with ``publish.curve``.
     """
 
     def __init__(
-        self, control: str, status: str, heartbeat_s: float = HEARTBEAT_S
+        self,
+        control: str,
+        status: str,
+        heartbeat_s: float = HEARTBEAT_S,
+        silent_s: float = SILENT_S,
+        keys: ClientKeys | None = None,
     ) -> None:
-        self.control, self.status, self.heartbeat_s = control, status, heartbeat_s
+        self.control, self.status = control, status
+        self._keys = keys
+        self._patience_s = heartbeat_s, silent_s
         self.latest: Status | None = None
         self.stale = 0
         self.lost = False
         self._seq = 0
         self._instance = self._gone = ""
         self._listeners: list[Listener] = []
-        self._task: asyncio.Task[None] | None = None
-        self._news: asyncio.Event | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._peer: Peer | None = None
+        self._news = asyncio.Event()
         self._number = 0
 
     async def connect(self, timeout_s: float) -> None:
@@ -54,10 +68,13 @@ class ServiceLink:
         Raises:
             StoppedError: none came in time; nothing is left connected.
         """
-        if self._task is None:
-            self._context = zmq.asyncio.Context()
-            self._news = asyncio.Event()
-            self._task = asyncio.create_task(self._pump(self._subscribed()))
+        if self._peer is None:
+            self._context, self._news = zmq.asyncio.Context(), asyncio.Event()
+            socket = self._subscriber()
+            peer = self._peer = Peer(socket, *self._patience_s)
+            socket.connect(self.status)
+            work = (peer.watch(), self._pump(socket, peer))
+            self._tasks = [asyncio.create_task(part) for part in work]
         try:
             await self.newer(0, timeout_s)
         except StoppedError:
@@ -66,10 +83,11 @@ class ServiceLink:
 
     async def close(self) -> None:
         """Disconnect; a status that comes later is not seen."""
-        task, self._task = self._task, None
-        if task is not None:
+        tasks, self._tasks, self._peer = self._tasks, [], None
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
             self._context.destroy(linger=0)
 
     def listen(self, listener: Listener) -> None:
@@ -89,43 +107,42 @@ class ServiceLink:
         """Wait until more statuses than so many were taken; return how many.
 
         Raises:
-            StoppedError: nothing came within ``timeout_s``, by default a heartbeat's
-                patience.
+            StoppedError: nothing came within ``timeout_s``, by default until the line
+                is lost.
         """
-        if self._news is None:
-            raise ConfigError(f"the line to {self.status} is not connected")
-        patience_s = self.heartbeat_s if timeout_s is None else timeout_s
-        try:
-            async with asyncio.timeout(patience_s):
-                while self._number <= than:
-                    news = self._news
-                    await news.wait()
-        except TimeoutError:
-            raise StoppedError(
-                f"no status from the service at {self.status} for {patience_s:g} s"
-            ) from None
+        peer = self._connected()
+        while self._number <= than:
+            try:
+                await peer.said(self._news.wait(), timeout_s)
+            except TimeoutError as error:
+                raise StoppedError(
+                    f"no status from the service at {self.status} {error}"
+                ) from None
         return self._number
 
     async def ask(
-        self, cmd: str, timeout_s: float = REQUEST_S, **args: Any
+        self, cmd: str, timeout_s: float | None = None, **args: Any
     ) -> dict[str, Any]:
         """Return what a request results in.
 
         Raises:
-            StoppedError: no reply came in time.
+            StoppedError: no reply came in time, by default until the service is lost.
             ConfigError: the service refused; its own words say why.
         """
+        peer = self._connected()
         # A socket for each: the reply to a request that was given up finds nobody.
         with self._context.socket(zmq.DEALER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+            if self._keys is not None:
+                self._keys.apply(socket)
             socket.connect(self.control)
             await socket.send(json.dumps({"cmd": cmd, "id": 1, "args": args}).encode())
             try:
-                parts = await asyncio.wait_for(socket.recv_multipart(), timeout_s)
-            except TimeoutError:
+                parts = await peer.said(socket.recv_multipart(), timeout_s)
+            except TimeoutError as error:
                 raise StoppedError(
-                    f"no reply to {cmd!r} from {self.control} in {timeout_s:g} s"
+                    f"no reply to {cmd!r} from the service at {self.control} {error}"
                 ) from None
         reply = _object(parts[-1])
         if not reply.get("ok"):
@@ -133,24 +150,30 @@ class ServiceLink:
         self._heed(reply)
         return reply.get("result") or {}
 
-    def _subscribed(self) -> zmq.asyncio.Socket:
+    def _connected(self) -> Peer:
+        """Return who is at the other end; ConfigError before ``connect``."""
+        if self._peer is None:
+            raise ConfigError(f"the line to {self.status} is not connected")
+        return self._peer
+
+    def _subscriber(self) -> zmq.asyncio.Socket:
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        if self._keys is not None:
+            self._keys.apply(socket)
         socket.subscribe(b"")
-        socket.connect(self.status)
         return socket
 
-    async def _pump(self, socket: zmq.asyncio.Socket) -> None:
+    async def _pump(self, socket: zmq.asyncio.Socket, peer: Peer) -> None:
         """Take statuses for as long as the line is open."""
         while True:
             try:
-                async with asyncio.timeout(self.heartbeat_s):
-                    parts = await socket.recv_multipart()
+                parts = await peer.said(socket.recv_multipart())
                 self._take(_object(parts[-1]))
-            except TimeoutError:
-                self._lose()
+            except TimeoutError as error:
+                self._lose(str(error))
             except (DecodeError, KeyError, TypeError, ValueError) as error:
                 log.warning("status from %s left out: %s", self.status, error)
 
@@ -161,9 +184,8 @@ class ServiceLink:
             return
         self.latest, self.lost = status, False
         self._number += 1
-        if self._news is not None:
-            self._news.set()
-            self._news = asyncio.Event()
+        self._news.set()
+        self._news = asyncio.Event()
         self._tell(status)
 
     def _heed(self, message: Mapping[str, Any]) -> bool:
@@ -176,10 +198,10 @@ class ServiceLink:
         self._seq = seq
         return True
 
-    def _lose(self) -> None:
+    def _lose(self, why: str) -> None:
         if self.latest is not None and not self.lost:
             self.lost = True
-            log.warning("no status from %s for %g s", self.status, self.heartbeat_s)
+            log.warning("no status from %s %s", self.status, why)
             self._tell(self.latest)
 
     def _tell(self, status: Status) -> None:

@@ -25,6 +25,7 @@ from ptystream.bluesky.device import PtychoInfo, PtychoLive
 from ptystream.bluesky.documents import frames_of, trimmed
 from ptystream.bluesky.images import PtychoImages
 from ptystream.bluesky.targets import Target
+from ptystream.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def fly_until(
     quality: float | None = None,
     resolution_m: float | None = None,
     coverage: float | None = None,
+    converged: bool = False,
     min_frames: int = 0,
     prepare: Mapping[str, Any] | None = None,
     images: PtychoImages | None = None,
@@ -100,8 +102,10 @@ def fly_until(
         live: the service.
         flyers: what moves and exposes; at least one has a ``stop``.
         quality: held-out error to come down to.
-        resolution_m: resolution to come down to, in metres.
+        resolution_m: resolution to come down to, in metres, of a service that was
+            started with ``quality.halves = true``.
         coverage: share of the scanned area to be covered with enough dose.
+        converged: stop when further frames of the same area no longer help.
         min_frames: never stop before so many.
         prepare: by flyer's name, what its ``prepare`` takes, as plain JSON.
         images: writes snapshots, at most ``snapshots``, as stream assets.
@@ -112,15 +116,19 @@ def fly_until(
         md: metadata of the run.
 
     Raises:
-        ValueError: neither quality, resolution_m nor coverage is given.
+        ValueError: neither quality, resolution_m, coverage nor converged is given.
+        ConfigError: a resolution is wanted, and the service does not measure it.
     """
-    target = Target(quality, resolution_m, coverage, min_frames)
+    target = Target(quality, resolution_m, coverage, converged, min_frames)
     asked = {"quality": quality, "resolution_m": resolution_m, "coverage": coverage}
     told = {name: value for name, value in asked.items() if value is not None}
+    told |= {"converged": True} if converged else {}
     meta = {"plan_name": "fly_until", "target": told, **(md or {})}
     flight = _Flight(
         live, flyers, prepare or {}, images, snapshots, target, refine, patience_s
     )
+    if resolution_m is not None:
+        yield from _measures_resolution(live)
     return (yield from _flown(flight, frames, meta))
 
 
@@ -165,8 +173,19 @@ def ask(live: PtychoLive, cmd: str, **args: Any) -> MsgGenerator[dict[str, Any]]
     return task.result()
 
 
-@dataclass(frozen=True, slots=True)
+def _measures_resolution(live: PtychoLive) -> MsgGenerator[None]:
+    """Refuse, before anything moves, to wait for a resolution that nobody measures."""
+    if not (yield from bps.rd(live.halves)):
+        raise ConfigError(
+            f"resolution_m: the service at {live.link.control} does not measure it; "
+            "start it with quality.halves = true"
+        )
+
+
+@dataclass(slots=True)
 class _Flight:
+    """What a flight is made of; ``described`` once the live stream is declared."""
+
     live: PtychoLive
     flyers: Sequence[Any]
     prepare: Mapping[str, Any]
@@ -175,6 +194,7 @@ class _Flight:
     target: Target | None
     refine: bool
     patience_s: float
+    described: bool = False
 
     @property
     def leaders(self) -> list[Any]:
@@ -283,8 +303,8 @@ def _typed(flyer: Any, value: Any) -> Any:
 
 
 def _streams(flight: _Flight) -> list[tuple[list[Any], str]]:
-    """Return who is collected into which stream."""
-    streams: list[tuple[list[Any], str]] = [([flight.live], flight.live.name)]
+    """Return who is collected into which stream, beside the service."""
+    streams: list[tuple[list[Any], str]] = []
     if flight.writers:
         streams.append((flight.writers, STREAM))
     if flight.images is not None:
@@ -301,6 +321,13 @@ def _declare(flight: _Flight) -> MsgGenerator[None]:
 
 
 def _collect(flight: _Flight) -> MsgGenerator[None]:
+    live = flight.live
+    if not flight.described and live.values().derived_uid:
+        # Not before: the descriptor is to hold the geometry that the scan was given.
+        yield from bps.declare_stream(live, name=live.name, collect=True)
+        flight.described = True
+    if flight.described:
+        yield from bps.collect(live, name=live.name)
     for devices, name in _streams(flight):
         yield from bps.collect(*devices, name=name)
 

@@ -52,14 +52,25 @@ class SuspenderSignal:
         return self._last
 
 
+class _Suspender(SuspendBoolLow):
+    """Says what is wrong with the data when it holds."""
+
+    def __init__(self, live: PtychoLive, settle_s: int) -> None:
+        self._live = live
+        super().__init__(SuspenderSignal(live.healthy), sleep=settle_s)
+
+    def _get_justification(self) -> str:
+        if not self.tripped:
+            return ""
+        return f"{self._live.name}: {self._live.complaint()}"
+
+
 def suspend_on_bad_data(live: PtychoLive, *, settle_s: int = 1) -> SuspenderBase:
     """Return a suspender: hold while ``live.healthy`` is false, and a moment longer.
 
-    Install it with ``RE.install_suspender``. Healthy are data that come in time and of
-    which few are lost, by ``live.health``, from a service that is there.
+    Install it with ``RE.install_suspender``. Healthy are data that come in time, of
+    which few are lost and in which no fault is found, by ``live.limits``, from a
+    service that is there. What is found holds while its scan is open: a step scan that
+    is held sends no frame that could clear it, so there it is for you to abort.
     """
-    return SuspendBoolLow(
-        SuspenderSignal(live.healthy),
-        sleep=settle_s,
-        tripped_message=f"{live.name}: frames lag or are lost, or the service is gone",
-    )
+    return _Suspender(live, settle_s)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from ptystream.buffers.store import FrameStore
 
@@ -30,16 +31,48 @@ class Sampler:
     """
 
     def __init__(
-        self, store: FrameStore, *, batch: int, reach: float, seed: int
+        self,
+        store: FrameStore,
+        *,
+        batch: int,
+        reach: float,
+        seed: int,
+        parity: int | None = None,
     ) -> None:
+        """Begin; ``parity`` 0 or 1: exposures of even, of odd index alone."""
         self._store, self._batch, self._reach = store, batch, reach
+        self._parity = parity
         self._rng = np.random.default_rng(seed)
         self.loss = np.zeros(store.capacity)
+        self._met = store.arrivals
+
+    def saw(self, loss: Float[np.ndarray, " n"], arrivals: int) -> None:
+        """Take note of the slots' losses as they were after so many arrivals.
+
+        Infinite where an exposure had not been picked yet: what is known here stays.
+        """
+        known = np.isfinite(loss) & (self._store.order < arrivals)
+        self.loss[known] = loss[known]
 
     def pick(self, mix: Mix) -> np.ndarray:
         """Return slots ``[b]``, b ≤ batch, or none where nothing can be trained on."""
+        self._meet()
+        slots = self._picked(mix)
+        self.loss[slots] = np.nan_to_num(self.loss[slots], posinf=0.0)
+        return slots
+
+    def _meet(self) -> None:
+        """Take what has come since as poorly fitted, until it has been picked once."""
+        if self._met < self._store.arrivals:
+            self.loss[self._store.order >= self._met] = np.inf
+            self._met = self._store.arrivals
+
+    def _picked(self, mix: Mix) -> np.ndarray:
+        """Return the slots of the next batch."""
         store = self._store
         trained = np.flatnonzero(~store.held_out[: store.frames])
+        if self._parity is not None:
+            trained = trained[store.index[trained] % 2 == self._parity]
         if not len(trained):
             return trained
         centre = store.position_px[self._centre(trained, mix)]

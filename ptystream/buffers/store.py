@@ -1,13 +1,14 @@
 """The frame store: a fixed allocation on the device, filled as frames arrive."""
 
 import heapq
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from ptystream.buffers.staging import Staging
 
 HELD_OUT_HASH = 2654435761
 """Knuth's multiplier: spreads held-out indices over lines and columns of a raster."""
@@ -31,9 +32,10 @@ def is_held_out(index: int, share: float) -> bool:
 class FrameStore:
     """Counts ``[capacity, k, k]`` in 2 or 4 bytes, and where each was taken.
 
-    When full, the oldest frame of the most crowded place makes room, so that every
-    region of a long scan stays represented. A place is a square of a quarter pattern,
-    and doubles whenever the scan has more places than a quarter of the store.
+    When full, a frame of the most crowded place makes room, by lot, so that every
+    region of a long scan stays represented: without the oldest of each place, lines
+    would be missing. A place is a square of a quarter pattern, and doubles whenever the
+    scan has more places than a quarter of the store.
     """
 
     def __init__(
@@ -51,6 +53,9 @@ class FrameStore:
         kind = torch.int32 if wide else torch.int16
         self._wide = wide
         self.counts = torch.zeros((capacity, size, size), dtype=kind, device=device)
+        self._staging: Staging | None = None
+        if self.device.type == "cuda":
+            self._staging = Staging((size, size), kind, self.device)
         self.position_px = np.zeros((capacity, 2))
         self.index = np.full(capacity, -1, np.int64)
         self.held_out = np.zeros(capacity, bool)
@@ -58,8 +63,9 @@ class FrameStore:
         self.order = np.zeros(capacity, np.int64)
         self.frames = self.evicted = self.arrivals = 0
         self._place_px = size / 4
-        self._places: dict[tuple[int, int], deque[int]] = {}
-        self._crowds: list[tuple[int, tuple[int, int]]] = []
+        self._places: dict[tuple[int, int], list[int]] = {}
+        self._crowds: list[tuple[int, int, tuple[int, int]]] = []
+        self._lots = 0
 
     def put(self, index: int, counts: np.ndarray, position_px: np.ndarray) -> int:
         """Keep one exposure; return its slot.
@@ -69,9 +75,10 @@ class FrameStore:
             counts: ``[k, k]`` photons, zero frequency in the centre.
             position_px: (y, x) of the probe's centre in object pixels.
         """
-        slot = self.frames if self.frames < self.capacity else self._evict()
+        full = self.frames == self.capacity
+        slot = self._evict() if full else self.frames
         self.frames = max(self.frames, slot + 1)
-        self.counts[slot].copy_(self._packed(counts), non_blocking=True)
+        self._copy(self._packed(counts), slot, used=full)
         self.position_px[slot] = position_px
         self.index[slot] = index
         self.held_out[slot] = is_held_out(index, self.held_out_share)
@@ -83,6 +90,8 @@ class FrameStore:
 
     def amplitude(self, slots: Int[Tensor, " b"]) -> Float[Tensor, "b k k"]:
         """Return √counts of these slots, widened on the device."""
+        if self._staging is not None:
+            self._staging.await_sent()
         counts = self.counts.index_select(0, slots)
         if self._wide:
             counts = counts.float().clamp_(min=0)
@@ -95,6 +104,13 @@ class FrameStore:
         """Return what the store holds."""
         held = int(self.held_out[: self.frames].sum())
         return StoreStats(self.capacity, self.frames, held, self.evicted)
+
+    def _copy(self, frame: Tensor, slot: int, *, used: bool) -> None:
+        """Copy a frame into a slot; ``used``: it held another."""
+        if self._staging is None:
+            self.counts[slot].copy_(frame)
+        else:
+            self._staging.send(frame, self.counts[slot], used=used)
 
     def _packed(self, counts: np.ndarray) -> Tensor:
         """Return the counts as a tensor of the store's kind, bits kept."""
@@ -116,34 +132,50 @@ class FrameStore:
             self._coarsen()
 
     def _coarsen(self) -> None:
-        """Double the places, and sort all slots into them, oldest first."""
+        """Double the places, and sort all slots into them."""
         self._place_px *= 2
         self._places.clear()
         self._crowds.clear()
-        for slot in np.argsort(self.order[: self.frames]):
-            self._join(int(slot))
+        for slot in range(self.frames):
+            self._join(slot)
 
     def _join(self, slot: int) -> None:
         """Add the slot to the crowd of its place."""
         place = self._place(slot)
-        crowd = self._places.setdefault(place, deque())
+        crowd = self._places.setdefault(place, [])
         crowd.append(slot)
-        heapq.heappush(self._crowds, (-len(crowd), place))
+        self._note(place)
         if len(self._crowds) > 4 * self.capacity:  # most are of sizes long past
-            self._crowds = [(-len(c), p) for p, c in self._places.items()]
-            heapq.heapify(self._crowds)
+            self._crowds.clear()
+            for known in self._places:
+                self._note(known)
+
+    def _note(self, place: tuple[int, int]) -> None:
+        """Enter how crowded a place is by now; the lot decides among equals.
+
+        By the place itself, the first rows of a raster would be emptied first.
+        """
+        crowd = (-len(self._places[place]), self._lot(), place)
+        heapq.heappush(self._crowds, crowd)
+
+    def _lot(self) -> int:
+        """Draw one of 2³²; the same frames in the same order draw the same lots."""
+        self._lots += 1
+        return self._lots * HELD_OUT_HASH % 2**32
 
     def _evict(self) -> int:
-        """Free the oldest slot of the most crowded place."""
+        """Free one slot of the most crowded place."""
         while True:
-            size, place = heapq.heappop(self._crowds)
+            size, _, place = heapq.heappop(self._crowds)
             crowd = self._places.get(place)
             if crowd is not None and len(crowd) == -size:
                 break
-        slot = crowd.popleft()
+        drawn = self._lot() * len(crowd) >> 32
+        slot, crowd[drawn] = crowd[drawn], crowd[-1]
+        crowd.pop()
         self.evicted += 1
         if crowd:
-            heapq.heappush(self._crowds, (-len(crowd), place))
+            self._note(place)
         else:
             del self._places[place]
         return slot

@@ -5,13 +5,13 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ptystream.config import Config, flag, load
-from ptystream.presets import preset_names, read_preset
+from ptystream.presets import Kind, preset_names, read_preset
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -38,16 +38,24 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
 def config_of(
     args: argparse.Namespace,
     named: Mapping[str, str | float | None] | None = None,
-    presets: Iterable[Mapping[str, Any]] = (),
 ) -> Config:
     """Return the configuration of presets, file, environment, own flags and ``--set``.
 
-    ``named`` holds the values of the command's own flags by key; None: not given.
+    ``named`` holds the values of the command's own flags by key; None: not given. A
+    recipe lies above a profile.
     """
+    asked: list[tuple[Kind, str]] = []
     if profile := getattr(args, "profile", None):
-        presets = [read_preset("profiles", profile), *presets]
+        asked.append(("profiles", profile))
+    if recipe := getattr(args, "recipe", None):
+        asked.append(("recipes", recipe))
+    told = json.dumps([f"{kind}/{name}" for kind, name in asked])
     own = [text for key, value in (named or {}).items() for text in flag(key, value)]
-    return load(args.config, presets=presets, flags=[*own, *args.set])
+    return load(
+        args.config,
+        presets=[read_preset(kind, name) for kind, name in asked],
+        flags=[*([f"publish.presets={told}"] if asked else []), *own, *args.set],
+    )
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 import argparse
 import contextlib
+import importlib.util
 import json
+import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -45,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
         "--bluesky",
         action="store_true",
         help="a Bluesky RunEngine flies the scan until the image is good enough",
+    )
+    parser.add_argument(
+        "--no-dashboard", action="store_true", help="serve no web page beside it"
     )
     parser.add_argument(
         "--json", action="store_true", help="say nothing but the last line, JSON"
@@ -121,6 +127,8 @@ def _stream(args, folder: Path, console: Console, stopped) -> Report | None:
             _process("serve", "--scans=1", *_serve_flags(args, folder, senders))
         )
         ready = _line(service, "the service")["ready"]
+        if not (args.json or args.no_dashboard):
+            stack.enter_context(_dashboard(ready, console))
         if not _watch(ready["status"], service, console, stopped):
             return None
         ended = _line(service, "the service")
@@ -135,6 +143,37 @@ def _stream(args, folder: Path, console: Console, stopped) -> Report | None:
         capture_output=True,
     )
     return Report(sent["detector"]["items"], ended, json.loads(scored.stdout), result)
+
+
+@contextlib.contextmanager
+def _dashboard(ready: dict[str, str], console: Console) -> Iterator[None]:
+    """Serve the page while the demo runs, and tell its address with the token."""
+    if importlib.util.find_spec("bokeh") is None:
+        console.print("dashboard  not installed: pip install 'ptystream[dashboard]'")
+        yield
+        return
+    token = secrets.token_urlsafe(24)
+    with tempfile.NamedTemporaryFile("w", prefix="ptystream-") as file:  # mode 0600
+        file.write(token)
+        file.flush()
+        where = [f"--{name}={ready[name]}" for name in ("control", "status", "preview")]
+        flags = [*where, "--listen=127.0.0.1:0", f"--token-file={file.name}"]
+
+        def tell() -> None:
+            line = page.stdout.readline() if page.stdout is not None else ""
+            if line:
+                address = f"{json.loads(line)['ready']['dashboard']}#token={token}"
+                console.print("dashboard ", address, highlight=False, soft_wrap=True)
+
+        with _process("dashboard", *flags) as page:
+            # The scan is under way: it is watched meanwhile.
+            telling = threading.Thread(target=tell, name="dashboard")
+            telling.start()
+            try:
+                yield
+            finally:
+                page.terminate()
+                telling.join()
 
 
 def _serve_flags(args, folder: Path, senders: dict[str, str]) -> list[str]:
@@ -238,6 +277,7 @@ def _summary(report: Report, console: Console) -> dict[str, Any]:
         f"(an empty object: {flat['psnr_phase_db']:.1f})\n"
         f"done       {after_s:.1f} s after the last frame: {report.ended['refined']}\n"
         f"picture    {picture}\n"
+        f"report     {picture.with_suffix('.html')}\n"
         f"result     {report.result}",
         highlight=False,
         soft_wrap=True,
@@ -250,5 +290,6 @@ def _summary(report: Report, console: Console) -> dict[str, Any]:
         "psnr_phase_db": round(aligned["psnr_phase_db"], 2),
         "seconds_after_last_frame": round(after_s, 2),
         "picture": str(picture),
+        "report": str(picture.with_suffix(".html")),
         "result": str(report.result),
     }

@@ -13,10 +13,12 @@ from ptystream.commands.common import (
     say_json,
     stopped_by_signals,
 )
-from ptystream.presets import preset_names, read_preset
+from ptystream.presets import preset_names
 from ptystream.publish.files import result_of, write_result
+from ptystream.publish.findings import findings
 from ptystream.publish.history import History
 from ptystream.publish.picture import draw
+from ptystream.publish.report import Ended, write_report
 from ptystream.publish.sink import FrameCounts
 from ptystream.recon.classical.make import NAMES
 from ptystream.service.classical import reconstruct as classical
@@ -68,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
         "engine.deterministic": args.deterministic or None,
         "engine.threads": 1 if args.deterministic else None,
     }
-    presets = [read_preset("recipes", args.recipe)] if args.recipe else []
-    config = config_of(args, named, presets)
+    config = config_of(args, named)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     scan = load(args.file, scan=args.scan, config=config)
     extras = replace(
@@ -98,17 +99,24 @@ def run(args: argparse.Namespace) -> int:
         return 1
     result = result_of(snapshot, scan_run.info, history.columns())
     write_result(args.output, result)
-    picture = args.output.with_suffix(".png")
+    picture, page = args.output.with_suffix(".png"), args.output.with_suffix(".html")
     draw(result, history.columns(), picture, args.file.name)
+    columns, drawn = history.columns(), picture.read_bytes()
+    write_report(page, Ended(scan_run.info, snapshot, counts, end, columns, drawn))
+    resolution_m = snapshot.quality.resolution_m
     say_json(
         {
             "result": str(args.output),
             "picture": str(picture),
+            "report": str(page),
             "exposures": snapshot.exposures,
             "steps": snapshot.step,
             "seconds": round(end.seconds_after_last_frame, 2),
             "held_out_error": snapshot.quality.held_out_error,
             "flat_error": snapshot.quality.flat_error,
+            "resolution_m": resolution_m if resolution_m > 0 else None,
+            "converged": snapshot.quality.converged,
+            "health": findings(snapshot),
             "stopped_because": end.refined,
         }
     )

@@ -13,12 +13,12 @@ from ptystream.commands.common import (
     say_json,
     stopped_by_signals,
 )
-from ptystream.ingest.curve import ClientKeys
-from ptystream.ingest.endpoint import check_taking, parse_endpoint
-from ptystream.service.intake import curve_keys
+from ptystream.ingest.endpoint import check_keys, check_taking, parse_endpoint
+from ptystream.service.curve import curve_keys
 from ptystream.service.recorded import tap_of
 from ptystream.tape.recorder import Recorder
 from ptystream.tape.taps import Tap
+from ptystream.wire.curve import ClientKeys
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -46,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
     config = config_of(args, named)
     endpoints = {"det": config.detector.endpoint, "pos": config.positions.endpoint}
     endpoints = {name: url for name, url in endpoints.items() if url != "none"}
-    keys = {"det": curve_keys(config.detector.curve, os.environ)}
+    keys = {
+        "det": curve_keys(config.detector.curve, os.environ),
+        "pos": curve_keys(config.positions.curve, os.environ),
+    }
     allowed = args.allow_pull or config.detector.allow_pull
     taps = [_tap(n, url, allowed, keys.get(n)) for n, url in endpoints.items()]
     recorder = Recorder(
@@ -72,4 +75,5 @@ def run(args: argparse.Namespace) -> int:
 def _tap(stream: str, url: str, allowed: bool, keys: ClientKeys | None) -> Tap:
     endpoint = parse_endpoint(url)
     check_taking(endpoint, allowed=allowed, how="--allow-pull")
+    check_keys(endpoint, keys)
     return tap_of(stream, endpoint, keys)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptystream.commands.common import say_json, stopped_by_signals
+from ptystream.commands.curve_flags import add_server_keys, admission_of
 from ptystream.commands.fault_flags import add_faults, faults_of
+from ptystream.errors import ConfigError
 from ptystream.ingest.protocols import PROTOCOLS
 from ptystream.service.encoders import ENCODERS, FileTape
 from ptystream.service.recorded import decoders_of, request_of
@@ -23,6 +25,7 @@ from ptystream.tape.replay import replay
 from ptystream.tape.source import file_messages
 from ptystream.tape.streams import StreamInfo, streams_of
 from ptystream.tape.tcp_outlet import TcpOutlet
+from ptystream.wire.curve import Admission
 
 PATIENCE_S = 10.0
 """A reader that is behind is waited for so long, then the message is dropped."""
@@ -67,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
         "--positions-as", choices=sorted(ENCODERS["pos"]), default="ptys"
     )
     add_faults(parser)
+    add_server_keys(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         stop = stack.enter_context(stopped_by_signals())
         realtime = stack.enter_context(undisturbed(args.realtime and args.speed > 0))
         records, header = _source(args, stack)
-        outlets = _outlets(args, header, stack)
+        outlets = _outlets(args, header, admission_of(args), stack)
         say_json({name: outlet.address for name, outlet in outlets.items()})
         solid = {n for n, info in streams_of(header).items() if info.pattern == "tcp"}
         faulty = FaultyTape(records, faults_of(args), decoders_of(header), solid)
@@ -120,27 +124,40 @@ def _info(stream: str, protocol: str) -> StreamInfo:
 
 
 def _outlets(
-    args: argparse.Namespace, header: Mapping[str, Any], stack: ExitStack
+    args: argparse.Namespace,
+    header: Mapping[str, Any],
+    curve: Admission | None,
+    stack: ExitStack,
 ) -> dict[str, Outlet]:
     binds = {"det": args.detector, "pos": args.positions}
     outlets: dict[str, Outlet] = {}
     for name, info in streams_of(header).items():
         if name in binds:
-            outlet = _outlet(binds[name], info, args)
+            outlet = _outlet(binds[name], info, args, curve)
             outlets[name] = stack.enter_context(outlet)
     return outlets
 
 
-def _outlet(address: str, info: StreamInfo, args: argparse.Namespace) -> Outlet:
+def _outlet(
+    address: str,
+    info: StreamInfo,
+    args: argparse.Namespace,
+    curve: Admission | None,
+) -> Outlet:
     """Return a socket that speaks as the recorded one's peer did.
 
-    A file, or a tape flat out, can wait for its readers.
+    A file, or a tape flat out, can wait for its readers. ConfigError for keys where
+    nothing is encrypted.
     """
     patience_s = 1.0 if is_tape(args.file) and args.speed else PATIENCE_S
     speech = SPEECH[info.pattern]
+    if speech == "tcp" and curve is not None:
+        raise ConfigError(
+            f"{info.stream}: a plain connection can't be encrypted; expected no --key"
+        )
     if speech == "tcp":
         request = info.request.encode()
         return TcpOutlet(address, request=request, patience_s=patience_s)
     if args.push and speech == "pub":
         speech = "push"
-    return ZmqOutlet(address, speech, patience_s=patience_s)
+    return ZmqOutlet(address, speech, patience_s=patience_s, curve=curve)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ptystream.commands.common import say_json, stopped_by_signals
+from ptystream.commands.curve_flags import add_server_keys, admission_of
 from ptystream.config import set_flags
 from ptystream.sim.beamline import Beamline
 from ptystream.sim.experiment import Experiment, build
-from ptystream.sim.settings import PRESETS, SimulateSettings, preset
+from ptystream.sim.settings import PRESETS, preset
 from ptystream.sim.truth import write_truth
 from ptystream.tape.cxi_write import write_cxi
 
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     parser.add_argument(
         "--cxi", type=Path, metavar="FILE", help="write the scan there, and stream none"
     )
+    add_server_keys(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     settings = preset(args.preset, changes)
     if args.cxi:
         return _write(build(settings), args.cxi, args.truth)
-    return _stream(settings, args.truth)
+    return _stream(Beamline(settings, admission_of(args)), args.truth)
 
 
 def _write(experiment: Experiment, cxi: Path, truth: Path | None) -> int:
@@ -55,8 +57,8 @@ def _write(experiment: Experiment, cxi: Path, truth: Path | None) -> int:
     return 0
 
 
-def _stream(settings: SimulateSettings, truth: Path | None) -> int:
-    with stopped_by_signals() as stop, Beamline(settings) as beamline:
+def _stream(beamline: Beamline, truth: Path | None) -> int:
+    with stopped_by_signals() as stop, beamline:
         _write_truth(beamline.experiment, truth)
         say_json(
             {

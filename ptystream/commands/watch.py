@@ -12,10 +12,13 @@ from rich.live import Live
 from rich.text import Text
 
 from ptystream.commands.common import stopped_by_signals
+from ptystream.commands.curve_flags import add_client_keys, client_keys_of
 from ptystream.commands.facts import facts, number, plain, table
 from ptystream.errors import ConfigError, DecodeError, StoppedError
+from ptystream.publish.client import Handshakes
 from ptystream.publish.images import MAX_IMAGES, Picture, decode_picture
 from ptystream.publish.terminal import drawn
+from ptystream.wire.curve import ClientKeys
 
 T = TypeVar("T")
 
@@ -54,21 +57,32 @@ def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print each status as a line of JSON"
     )
+    add_client_keys(parser)
 
 
 class Newest:
     """The newest message of a socket, decoded; what it overtook is never seen."""
 
-    def __init__(self, context: zmq.Context, address: str) -> None:
+    def __init__(
+        self, context: zmq.Context, address: str, keys: ClientKeys | None
+    ) -> None:
         self._socket = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, 4)
         self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
         self._socket.subscribe(b"")
+        if keys is not None:
+            keys.apply(self._socket)
+        self._handshakes = Handshakes(self._socket)
+        self.address = address
         try:
             self._socket.connect(address)
         except zmq.ZMQError as error:
             raise ConfigError(f"can't connect to {address}: {error}") from error
+
+    def silence(self, how_long: str) -> str:
+        """Return words for having heard nothing."""
+        return f"no word from {self.address} {how_long}{self._handshakes.hint()}"
 
     def take(self, wait_s: float = 0.0) -> list[bytes] | None:
         """Return the parts of what came last; None if nothing did."""
@@ -82,13 +96,14 @@ class Newest:
 def run(args: argparse.Namespace) -> int:
     """Show the service until Ctrl-C; one that goes is waited for."""
     console = Console()
+    keys = client_keys_of(args)
     with stopped_by_signals() as stop, zmq.Context() as context:
         try:
-            status = Newest(context, args.status)
+            status = Newest(context, args.status, keys)
             if args.once or args.json or not console.is_terminal:
                 _lines(args, status, console, stop.is_set)
             else:
-                pictures = Newest(context, args.preview)
+                pictures = Newest(context, args.preview, keys)
                 _live(args, status, pictures, console, stop.is_set)
         finally:
             context.destroy(linger=0)
@@ -105,10 +120,10 @@ def _lines(args, status: Newest, console: Console, stopped) -> None:
         if state is None:
             silent = now_s - max(said_s, began_s)
             if args.once and silent > args.timeout:
-                raise StoppedError(f"no word from {args.status} in {args.timeout:g} s")
+                raise StoppedError(status.silence(f"in {args.timeout:g} s"))
             if silent > SILENT_S and now_s >= due_s:
                 due_s = now_s + PLAIN_S
-                console.print(_gone(args.status, silent), soft_wrap=True)
+                console.print(_gone(status, silent), soft_wrap=True)
             continue
         said_s = now_s
         if args.json:
@@ -133,11 +148,12 @@ def _live(args, status: Newest, pictures: Newest, console: Console, stopped) -> 
             if not args.no_picture:
                 picture = _picture(pictures.take()) or picture
             silent_s = time.monotonic() - said_s
-            live.update(_screen(args, state, picture, silent_s, console), refresh=True)
+            screen = _screen(status, state, picture, silent_s, console)
+            live.update(screen, refresh=True)
 
 
 def _screen(
-    args: argparse.Namespace,
+    status: Newest,
     state: dict[str, Any] | None,
     picture: Picture | None,
     silent_s: float,
@@ -146,9 +162,9 @@ def _screen(
     """Return all that is shown at one moment."""
     parts: list[Any] = []
     if silent_s > SILENT_S:
-        parts.append(Text(_gone(args.status, silent_s), style="bold red"))
+        parts.append(Text(_gone(status, silent_s), style="bold red"))
     elif state is None:
-        parts.append(Text(f"waiting for {args.status}"))
+        parts.append(Text(f"waiting for {status.address}"))
     if state is not None:
         parts.append(table(_rows(state)))
     width, height = console.size
@@ -182,8 +198,8 @@ def _nm(length_m: float | None) -> str:
     return "-" if length_m is None else f"{length_m * 1e9:.3g} nm"
 
 
-def _gone(address: str, silent_s: float) -> str:
-    return f"no word from {address} for {silent_s:.0f} s; waiting for it"
+def _gone(status: Newest, silent_s: float) -> str:
+    return f"{status.silence(f'for {silent_s:.0f} s')}; waiting for it"
 
 
 def _state(parts: list[bytes] | None) -> dict[str, Any] | None:

@@ -21,7 +21,8 @@ Value = Literal[
     "y_scale_m",
     "x_scale_m",
 ]
-"""What a table can tell; ``scale_m`` are metres to an encoder's count."""
+"""What a table can tell; ``scale_m`` are metres to an encoder's count, and take the
+place of the configuration's ``positions`` but for their sign: the direction."""
 
 _POSITIVE = ("energy_ev", "wavelength_m", "distance_m", "detector_pixel_m", "dwell_s")
 
@@ -98,6 +99,8 @@ def _number(name: Value, value: Any, row: DocumentKey, where: str) -> float:
     if number is None or not math.isfinite(number):
         wanted = f"one of {', '.join(row.names)}" if row.names else "a number"
         raise ConfigError(f"{where} is {value!r}, expected {wanted}")
+    if name.endswith("_scale_m") and number == 0:
+        raise ConfigError(f"{where} is {value!r}, expected {name} other than 0")
     if name in _POSITIVE and number <= 0:
         raise ConfigError(f"{where} is {value!r}, expected {name} above 0")
     return number

@@ -66,6 +66,14 @@ def check_taking(endpoint: Endpoint, *, allowed: bool, how: str) -> None:
         )
 
 
+def check_keys(endpoint: Endpoint, keys: object) -> None:
+    """Raise ConfigError for keys of a connection that knows no encryption."""
+    if keys is not None and endpoint.pattern == "tcp":
+        raise ConfigError(
+            f"{endpoint}: a plain connection can't be encrypted; expected no CURVE keys"
+        )
+
+
 def _expected(protocol: str | None = None) -> str:
     """Say how a URL of this protocol looks, or which protocols there are."""
     if protocol is None:

@@ -7,11 +7,12 @@ from typing import Self
 import zmq
 
 from ptystream.ingest.encoders import EncoderTable
-from ptystream.ingest.endpoint import Endpoint
+from ptystream.ingest.endpoint import Endpoint, check_keys
 from ptystream.ingest.panda_client import PandaClient
 from ptystream.ingest.sampled import PerFrame, SampledPositions, SampledStats
 from ptystream.ingest.subscription import Subscription
 from ptystream.wire.columns import Columns
+from ptystream.wire.curve import ClientKeys
 from ptystream.wire.envelope import EncodedFrame, Envelope, Limits, UnknownKind
 from ptystream.wire.messages import Calibration, Message, Samples
 
@@ -39,7 +40,7 @@ class PositionReader:
     """One source of positions, whatever its wire; for one thread.
 
     ``table`` and ``per_frame`` are for wires that give encoder columns; others say
-    themselves where they are.
+    themselves where they are. Raises ConfigError for keys where nothing is encrypted.
     """
 
     def __init__(
@@ -49,13 +50,17 @@ class PositionReader:
         max_samples: int = 1 << 20,
         table: EncoderTable | None = None,
         per_frame: PerFrame = "auto",
+        curve: ClientKeys | None = None,
     ) -> None:
+        check_keys(endpoint, curve)
         limits = Limits(max_frame_bytes=16 * max_samples, max_samples=max_samples)
         self._source: Subscription | PandaClient
         if endpoint.pattern == "tcp":
             self._source = PandaClient(endpoint, limits=limits)
         else:
-            self._source = Subscription(endpoint, streams=("pos",), limits=limits)
+            self._source = Subscription(
+                endpoint, streams=("pos",), limits=limits, curve=curve
+            )
         self._sampled = SampledPositions(table, per_frame)
         self._messages = self._samples = self._foreign = 0
         self._last_s = 0.0

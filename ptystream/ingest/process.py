@@ -13,12 +13,12 @@ import msgspec
 
 from ptystream.buffers.ring import Ring
 from ptystream.errors import StoppedError
-from ptystream.ingest.curve import ClientKeys
 from ptystream.ingest.endpoint import Endpoint
 from ptystream.ingest.preprocess import Preprocess
 from ptystream.ingest.preprocess_options import Crop, PreprocessOptions
 from ptystream.ingest.receiver import ReceiverSettings
 from ptystream.ingest.records import COUNTERS, read_record
+from ptystream.wire.curve import ClientKeys
 from ptystream.wire.messages import Message
 
 log = logging.getLogger(__name__)

@@ -18,13 +18,13 @@ import zmq
 
 from ptystream.buffers.ring import Ring
 from ptystream.errors import DecodeError, PtystreamError
-from ptystream.ingest.curve import ClientKeys
 from ptystream.ingest.endpoint import Endpoint, parse_endpoint
 from ptystream.ingest.preprocess import Preprocess
 from ptystream.ingest.preprocess_options import Crop, PreprocessOptions
 from ptystream.ingest.records import COUNTERS, write_frame, write_message
 from ptystream.ingest.subscription import Subscription
 from ptystream.wire.columns import Columns
+from ptystream.wire.curve import ClientKeys
 from ptystream.wire.envelope import EncodedFrame, Limits, UnknownKind
 from ptystream.wire.messages import Calibration, Message, ScanEnd, ScanStart
 

@@ -102,8 +102,14 @@ def write_frame(
 
 
 def write_message(ring: Ring, message: Message, *, urgent: bool) -> bool:
-    """Write any message but a frame; False if the ring is full."""
-    parts = [bytes(part) for part in native.encode(message, seq=0, sent_ns=0)]
+    """Write any message but a frame; False if the ring is full.
+
+    Raises DecodeError for what the native wire doesn't carry.
+    """
+    try:
+        parts = [bytes(part) for part in native.encode(message, seq=0, sent_ns=0)]
+    except ValueError as e:
+        raise DecodeError(f"{type(message).__name__} of {message.scan!r}: {e}") from e
     head = _encode_head(_MessageHead(time.monotonic(), parts))
     slot = ring.reserve(_TAG.size + len(head), urgent=urgent)
     if slot is None:

@@ -16,9 +16,10 @@ from typing import Literal, Self
 import zmq
 
 from ptystream.errors import ConfigError
-from ptystream.ingest.curve import ServerKeys
 from ptystream.wire import native
 from ptystream.wire.codecs import Encoding
+from ptystream.wire.curve import Admission
+from ptystream.wire.door import Door
 from ptystream.wire.envelope import EncodedFrame, encode_frame
 from ptystream.wire.messages import (
     Frame,
@@ -60,7 +61,7 @@ class Sender:
     all subscribers alike; scan starts and ends are tried for ``urgent_wait_s`` first.
     Without a listener, ``pub`` sends to nobody and ``push`` has a full queue. No thread
     runs behind it: call ``idle`` while there is nothing to send. With ``curve`` it
-    serves only those who know its public key, encrypted.
+    serves only those who are listed there, encrypted.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Sender:
         hwm: int = 1000,
         urgent_wait_s: float = 1.0,
         linger_s: float = 2.0,
-        curve: ServerKeys | None = None,
+        curve: Admission | None = None,
     ) -> None:
         if pattern not in _SOCKET_TYPES:
             raise ConfigError(f"pattern {pattern!r}, expected pub or push")
@@ -84,7 +85,7 @@ class Sender:
         self._hwm = hwm
         self._urgent_wait_s = urgent_wait_s
         self._linger_s = linger_s
-        self._curve = curve
+        self._door = Door(curve)
         self._streams: dict[str, _Stream] = {}
         self._subscribers = 0
         self._sent = self._dropped = 0
@@ -93,20 +94,24 @@ class Sender:
         self._context = zmq.Context()
         self._socket = self._context.socket(_SOCKET_TYPES[self._pattern])
         self._socket.setsockopt(zmq.SNDHWM, self._hwm)
-        if self._curve is not None:
-            self._curve.apply(self._socket)
+        self._door.open(self._context)
+        self._door.guard(self._socket)
         if self._pattern == "pub":
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
             self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         try:
             self._socket.bind(self._bind)
         except zmq.ZMQError as e:
-            self._context.destroy(linger=0)
+            self._socket.close(linger=0)
+            self._door.close()
+            self._context.term()
             raise ConfigError(f"can't bind {self._bind}: {e}") from e
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._context.destroy(linger=int(self._linger_s * 1000))
+        self._socket.close(linger=int(self._linger_s * 1000))
+        self._door.close()
+        self._context.term()
 
     @property
     def address(self) -> str:

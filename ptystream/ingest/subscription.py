@@ -11,20 +11,15 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ptystream.errors import ConfigError, DecodeError
-from ptystream.ingest.curve import ClientKeys
 from ptystream.ingest.endpoint import Endpoint
 from ptystream.wire.codecs import Buffer
+from ptystream.wire.curve import REFUSED, ClientKeys
 from ptystream.wire.envelope import Envelope, Limits
 
 log = logging.getLogger(__name__)
 
 _SOCKET_TYPES = {"sub": zmq.SUB, "pull": zmq.PULL, "req": zmq.REQ}
-_REFUSED = (
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
-_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _REFUSED
+_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
 _RETRY_S = 1.0
 # Measured: copying is faster below 8 kB, 2-8 times slower here.
 _NO_COPY_FROM = 64 << 10

@@ -64,16 +64,23 @@ def split(
 
 
 def cut(
-    window: Complex[Tensor, "s h w"], corner: Int[Tensor, "b 2"], size: int
+    window: Complex[Tensor, "s h w"],
+    corner: Int[Tensor, "b 2"],
+    size: int,
+    *,
+    checked: bool = True,
 ) -> Complex[Tensor, "b s k k"]:
     """Return the patch that starts at each corner.
+
+    ``checked`` waits for the device; False is for callers who know the corners.
 
     Raises:
         ValueError: a patch leaves the window (a negative index would wrap silently).
     """
-    last = corner.new_tensor(window.shape[-2:]) - size
-    if bool(((corner < 0) | (corner > last)).any()):
-        raise ValueError(f"a patch of {size} px leaves the window {window.shape}")
+    if checked:
+        last = corner.new_tensor(window.shape[-2:]) - size
+        if bool(((corner < 0) | (corner > last)).any()):
+            raise ValueError(f"a patch of {size} px leaves the window {window.shape}")
     line = torch.arange(size, device=window.device)
     rows = (corner[:, 0, None] + line)[:, :, None]
     cols = (corner[:, 1, None] + line)[:, None, :]
@@ -109,13 +116,14 @@ def intensity(
     between: Complex[Tensor, "k k"] | None = None,
     detector: Detector = far_field,
     background: Float[Tensor, "k k"] | None = None,
+    checked: bool = True,
 ) -> Float[Tensor, "b k k"]:
     """Return the pattern of each position: modes and background add incoherently.
 
     Units are those of |probe|²: with the far field, a pattern's sum is the probe's.
     """
     corner, remainder_px = split(position_px)
-    patches = cut(window, corner, probe.shape[-1])
+    patches = cut(window, corner, probe.shape[-1], checked=checked)
     moved = fourier_shift(probe, remainder_px[:, None, :])
     arrived = detector(exit_waves(moved, patches, between))
     pattern = torch.view_as_real(arrived).square().sum((1, -1))
@@ -153,6 +161,7 @@ def fly_intensity(
     between: Complex[Tensor, "k k"] | None = None,
     detector: Detector = far_field,
     background: Float[Tensor, "k k"] | None = None,
+    checked: bool = True,
 ) -> Float[Tensor, "b k k"]:
     """Return patterns integrated along each exposure's straight path (PtyINR, eq. 1).
 
@@ -162,7 +171,7 @@ def fly_intensity(
     same, but for a long path, where a moved probe would wrap round its array.
     """
     at = partial(
-        intensity, probe, window, between=between, detector=detector, background=None
+        intensity, probe, window, between=between, detector=detector, checked=checked
     )
     total = sum(
         weight * at(start_px + place * (end_px - start_px))

@@ -41,12 +41,15 @@ class Positions(nn.Module):
         """Move the affine-like part of the offsets into the affine, drop their mean.
 
         Give every frame seen so far. Relative positions do not change. Frames on one
-        line leave some of the affine undetermined; that part is left alone.
+        line leave some of the affine undetermined; that part is left alone. With
+        ``nominal_px`` on the host nothing waits for the device.
         """
         lever = nominal_px - nominal_px.mean(0)
         offset = self.offset_px[frame]
         offset = offset - offset.mean(0)
-        part = torch.linalg.pinv(lever, rtol=1e-4) @ offset
+        inverse = torch.linalg.pinv(lever, rtol=1e-4)
+        part = inverse.to(offset.device, non_blocking=True) @ offset
+        lever = lever.to(offset.device, non_blocking=True)
         self.offset_px[frame] = offset - lever @ part
         self.affine.copy_(parameters(matrix(self.affine) + part.T))
 

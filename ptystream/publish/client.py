@@ -6,18 +6,42 @@ from types import TracebackType
 from typing import Any, Self
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from ptystream.errors import ConfigError, DecodeError, StoppedError
+from ptystream.wire.curve import REFUSED, ClientKeys
+
+
+class Handshakes:
+    """Tells whether a socket, not yet connected, was refused: wrong keys, or none.
+
+    Its context must be destroyed, not only the socket closed.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._events = socket.get_monitor_socket(REFUSED)
+        self.failed = False
+
+    def hint(self) -> str:
+        """Return what to add to a message that nothing came; empty if nothing."""
+        while self._events.poll(0):
+            recv_monitor_message(self._events)
+            self.failed = True
+        return ": it refused the handshake; are the keys right?" * self.failed
 
 
 class ControlClient:
     """Asks a running service; one request at a time, from one thread.
 
     Requests carry an id, so a reply that comes late is never taken for another's.
+    ``keys`` are for a service with ``publish.curve``.
     """
 
-    def __init__(self, address: str, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, address: str, timeout_s: float = 5.0, keys: ClientKeys | None = None
+    ) -> None:
         self._address = address
+        self._keys = keys
         self._timeout_s = timeout_s
         self._number = 0
 
@@ -26,6 +50,9 @@ class ControlClient:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        if self._keys is not None:
+            self._keys.apply(self._socket)
+        self._handshakes = Handshakes(self._socket)
         try:
             self._socket.connect(self._address)
         except zmq.ZMQError as error:
@@ -40,8 +67,7 @@ class ControlClient:
         trace: TracebackType | None,
     ) -> None:
         """Disconnect; a request that was not sent is dropped."""
-        self._socket.close()
-        self._context.term()
+        self._context.destroy(linger=0)
 
     def ask(self, cmd: str, /, **args: Any) -> dict[str, Any]:
         """Return the reply: ``ok`` with ``result``, or not ok with ``error``.
@@ -61,6 +87,7 @@ class ControlClient:
                 return reply
         raise StoppedError(
             f"no reply to {cmd!r} from {self._address} in {self._timeout_s} s"
+            f"{self._handshakes.hint()}"
         )
 
 

@@ -9,15 +9,18 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import zmq
 
 from ptystream.errors import ConfigError, DecodeError, PtystreamError
+from ptystream.publish.exposure import check_reach
 from ptystream.publish.images import Picture, encode_picture
 from ptystream.publish.requests import Command, Request, decode_request, encode
+from ptystream.wire.curve import Admission
+from ptystream.wire.door import Door, sender_of
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +36,26 @@ MAX_MESSAGE_BYTES = 1 << 20
 """A larger request is never allocated: its sender is disconnected."""
 
 SLOW_COMMAND_S = 0.5
+SOCKETS = "publish.control", "publish.status", "publish.preview"
+EXPECTED = "loopback, keys (publish.curve), or publish.insecure = true"
+LOOKS = frozenset({"ping", "status", "commands"})
+"""Commands that change nothing: readers may ask them too."""
 
 Socket = zmq.Socket[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class ControlStats:
-    """``seq`` of the last message sent; requests answered ok, and refused."""
+    """``seq`` of the last message sent; requests answered ok, and refused.
+
+    ``turned_away`` counts handshakes with a key that isn't listed.
+    """
 
     seq: int
     answered: int
     refused: int
     previews: int
+    turned_away: int
 
 
 class ControlServer:
@@ -54,6 +65,10 @@ class ControlServer:
     state; it is called in this thread and must be quick. Every message carries
     ``instance`` (this server) and ``seq``, which grows by one: what has a smaller
     seq of the same instance is older. Newcomers get status and preview at once.
+
+    With ``curve`` all three sockets are encrypted and open to those listed there; its
+    readers get no further than the commands in ``looks``. Without, all who reach them
+    may command, so they are bound on loopback only, unless ``insecure``.
     """
 
     def __init__(
@@ -64,7 +79,19 @@ class ControlServer:
         status_address: str = LOOPBACK,
         preview_address: str = LOOPBACK,
         heartbeat_s: float = HEARTBEAT_S,
+        *,
+        curve: Admission | None = None,
+        insecure: bool = False,
+        looks: Iterable[str] = (),
     ) -> None:
+        """Store; ConfigError for an address that other machines reach unencrypted."""
+        self._addresses = (control_address, status_address, preview_address)
+        for what, address in zip(SOCKETS, self._addresses, strict=True):
+            if curve is None:
+                check_reach(what, address, insecure=insecure, instead=EXPECTED)
+        self._curve = curve
+        self._door = Door(curve)
+        self._looks = LOOKS.union(looks)
         self.instance = uuid.uuid4().hex
         self._status = status
         self._commands: dict[str, Command] = {
@@ -73,7 +100,6 @@ class ControlServer:
             "commands": lambda args: {"commands": sorted(self._commands)},
             **commands,
         }
-        self._addresses = (control_address, status_address, preview_address)
         self._heartbeat_s = heartbeat_s
         self._lock = threading.Lock()
         self._changed = True
@@ -90,6 +116,7 @@ class ControlServer:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._context: zmq.Context[Socket] = zmq.Context()
+        self._door.open(self._context)
         try:
             self._bind()
         except ConfigError:
@@ -142,7 +169,13 @@ class ControlServer:
 
     def stats(self) -> ControlStats:
         """Return the counts so far."""
-        return ControlStats(self._seq, self._answered, self._refused, self._previews)
+        return ControlStats(
+            self._seq,
+            self._answered,
+            self._refused,
+            self._previews,
+            self._door.refused,
+        )
 
     def _bind(self) -> None:
         self._router = self._context.socket(zmq.ROUTER)
@@ -152,9 +185,10 @@ class ControlServer:
         self._preview_pub = self._context.socket(zmq.XPUB)
         self._preview_pub.setsockopt(zmq.SNDHWM, 2)
         bound: list[str] = []
-        sockets = (self._router, self._status_pub, self._preview_pub)
-        for sock, address in zip(sockets, self._addresses, strict=True):
+        self._sockets = (self._router, self._status_pub, self._preview_pub)
+        for sock, address in zip(self._sockets, self._addresses, strict=True):
             sock.setsockopt(zmq.LINGER, 200)
+            self._door.guard(sock)
             if sock.type == zmq.XPUB:
                 sock.setsockopt(zmq.XPUB_VERBOSE, 1)
                 sock.setsockopt(zmq.MAXMSGSIZE, 1024)
@@ -166,6 +200,10 @@ class ControlServer:
         self._bound = tuple(bound)
 
     def _release(self) -> None:
+        # First: a client that a shut door turns away would not come again.
+        for sock in self._sockets:
+            sock.close(linger=200)
+        self._door.close()
         self._context.destroy(linger=200)
         self._wake_in.close()
         self._wake_out.close()
@@ -207,7 +245,7 @@ class ControlServer:
         for _ in range(REQUESTS_PER_TURN):
             if not self._router.poll(0):
                 break
-            self._serve(self._router.recv_multipart())
+            self._serve(self._router.recv_multipart(copy=False))
         self._publish_status()
         self._publish_preview()
 
@@ -250,8 +288,8 @@ class ControlServer:
         self._seq += 1
         return {"instance": self.instance, "seq": self._seq}
 
-    def _serve(self, parts: list[bytes]) -> None:
-        identity, *body = parts
+    def _serve(self, frames: list[zmq.Frame]) -> None:
+        identity, *body = (frame.bytes for frame in frames)
         envelope = [identity, b""] if len(body) == 2 and not body[0] else [identity]
         try:
             request = decode_request(body)
@@ -259,13 +297,20 @@ class ControlServer:
             self._refused += 1
             reply = encode(self._reply(None, {"ok": False, "error": str(error)}))
         else:
-            reply = self._answer(request)
+            reply = self._answer(request, self._may_command(frames[-1]))
         self._router.send_multipart([*envelope, reply])
 
-    def _answer(self, request: Request) -> bytes:
+    def _may_command(self, frame: zmq.Frame) -> bool:
+        """Tell whether who sent a frame may do more than look."""
+        return self._curve is None or sender_of(frame) in self._curve.controllers
+
+    def _answer(self, request: Request, may_command: bool) -> bytes:
         began_s = time.monotonic()
         try:
-            result = dict(self._command(request.cmd)(request.args) or {})
+            command = self._command(request.cmd)
+            if not may_command and request.cmd not in self._looks:
+                raise ConfigError(f"{request.cmd}: this key may only look")
+            result = dict(command(request.args) or {})
             reply = encode(self._reply(request.id, {"ok": True, "result": result}))
             self._answered += 1
         except Exception as error:  # whatever a command does, the service lives on

@@ -19,6 +19,7 @@ from ptystream.publish.documents_schema import (
     data_keys,
 )
 from ptystream.publish.extras import optional
+from ptystream.publish.findings import findings, named
 from ptystream.publish.metadata import clean, original_uid, scan_metadata
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
@@ -125,23 +126,21 @@ def _data(snapshot: Snapshot, frames: FrameCounts) -> dict[str, Any]:
         "noise_error": float(quality.noise_error),
         "held_out_nll": float(quality.held_out_nll),
         "covered": float(quality.covered),
-        "resolution_m": resolution_m(snapshot),
+        "resolution_m": float(quality.resolution_m),
+        "converged": bool(quality.converged),
+        "health": named(findings(snapshot)),
         "probe_released": bool(quality.probe_released),
         "frames_expected": expected,
         "frames_received": int(frames.received),
         "frames_paired": int(frames.paired),
         "frames_lost": int(sum(frames.lost.values())),
+        "rung": snapshot.rung,
         "object_slices": int(snapshot.object.shape[0]),
         "object_rows": int(snapshot.object.shape[1]),
         "object_columns": int(snapshot.object.shape[2]),
         "object_origin_y": float(snapshot.origin_m[0]),
         "object_origin_x": float(snapshot.origin_m[1]),
     }
-
-
-def resolution_m(snapshot: Snapshot) -> float:
-    """Return the resolution that the engine tells, NaN while it tells none."""
-    return float(getattr(snapshot.quality, "resolution_m", float("nan")))
 
 
 def _configuration(snapshot: Snapshot, now_s: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ptystream.publish.documents import DerivedRun, Document
 from ptystream.publish.extras import optional
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
+from ptystream.wire.curve import ClientKeys
 
 SEND_HWM = 1000
 """Documents that wait for a slow proxy; at more, sending fails and is counted."""
@@ -32,7 +33,8 @@ class DocumentSink:
     Start and stop wait ``settle_s`` for the proxy's subscription. Without one every
     call raises StoppedError: its event is lost (later ``seq_num`` tell so), a
     descriptor or stop goes first when the proxy is back, and a SinkThread repeats a
-    start. ``lost`` counts the events. Raises ConfigError without the extra ``bluesky``.
+    start. ``lost`` counts the events. ``curve`` are keys of a proxy that encrypts its
+    input. Raises ConfigError without the extra ``bluesky``.
     """
 
     name = "documents"
@@ -44,6 +46,7 @@ class DocumentSink:
         settle_s: float = 2.0,
         rejoin_s: float = REJOIN_S,
         clock: Callable[[], float] = time.time,
+        curve: ClientKeys | None = None,
     ) -> None:
         if b" " in prefix:
             raise ConfigError(f"document prefix {prefix!r} may not contain a space")
@@ -54,6 +57,7 @@ class DocumentSink:
         self._settle_s = settle_s
         self._rejoin_s = rejoin_s
         self._clock = clock
+        self._curve = curve
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._heard = False
@@ -107,6 +111,8 @@ class DocumentSink:
             # A proxy that is gone has unsubscribed: nothing waits for it unseen.
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
             self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            if self._curve is not None:
+                self._curve.apply(self._socket)
             self._socket.connect(self._address)
         return self._socket
 

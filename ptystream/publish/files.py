@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,17 @@ from ptystream.errors import FileFormatError
 from ptystream.publish.atomic import safe_name, write_atomic
 from ptystream.publish.history import History
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
-from ptystream.recon.snapshot import Snapshot
+from ptystream.recon.findings import Finding
+from ptystream.recon.metrics import Frc
+from ptystream.recon.snapshot import Quality, Snapshot
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
+MAPS = ("coverage", "confidence")
+"""Pictures that lie on the object, where there are any."""
+FLAGS = ("probe_released", "converged")
+"""What of the quality is true or false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,9 @@ class Result:
     """What a result file holds; also a truth file, which has no coverage or history.
 
     Arrays as in Snapshot. ``positions_m`` is ``[n, 2]`` (y, x). ``history`` has one
-    1-D array per name. ``provenance`` is JSON-safe.
+    1-D array per name. ``provenance`` is JSON-safe. ``rung``, ``first_probe`` and
+    ``health`` as in Snapshot, empty where not known; ``quality`` (attributes of
+    ``/quality``), ``confidence`` and ``frc`` (``/frc``) are too.
     """
 
     object: np.ndarray
@@ -50,6 +58,12 @@ class Result:
     version: str = __version__
     seed: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    rung: str = ""
+    first_probe: str = ""
+    health: tuple[Finding, ...] = ()
+    quality: Quality | None = None
+    confidence: np.ndarray | None = None
+    frc: Frc | None = None
 
 
 def result_of(
@@ -71,6 +85,12 @@ def result_of(
         scan=info.scan,
         seed=seed if isinstance(seed, int) else None,
         provenance=info.provenance,
+        rung=snapshot.rung,
+        first_probe=snapshot.first_probe,
+        health=snapshot.health,
+        quality=snapshot.quality,
+        confidence=snapshot.confidence,
+        frc=snapshot.frc,
     )
 
 
@@ -80,6 +100,7 @@ def write_result(path: Path, result: Result) -> None:
     with h5py.File(image, "w") as file:
         _write_root(file, result)
         _write_arrays(file, result)
+        _write_quality(file, result)
         _write_history(file, result.history)
     write_atomic(path, image.getbuffer())
 
@@ -174,6 +195,9 @@ def _write_root(file: h5py.File, result: Result) -> None:
         run=result.run,
         scan=result.scan,
         provenance=json.dumps(dict(result.provenance)),
+        rung=result.rung,
+        first_probe=result.first_probe,
+        health=json.dumps([asdict(found) for found in result.health]),
     )
     if result.seed is not None:
         file.attrs["seed"] = result.seed
@@ -183,9 +207,11 @@ def _write_arrays(file: h5py.File, result: Result) -> None:
     file["object"] = np.asarray(result.object, np.complex64)
     file["probe"] = np.asarray(result.probe, np.complex64)
     placed = ["object"]
-    if result.coverage is not None:
-        file["coverage"] = np.asarray(result.coverage, np.float32)
-        placed.append("coverage")
+    for name in MAPS:
+        image = getattr(result, name)
+        if image is not None:
+            file[name] = np.asarray(image, np.float32)
+            placed.append(name)
     for name in placed:
         file[name].attrs["origin_m"] = result.origin_m
     for name in (*placed, "probe"):
@@ -193,6 +219,20 @@ def _write_arrays(file: h5py.File, result: Result) -> None:
     if result.positions_m is not None:
         file["positions_m"] = np.asarray(result.positions_m, np.float64)
         file["positions_m"].attrs["units"] = "m"
+
+
+def _write_quality(file: h5py.File, result: Result) -> None:
+    """Write the last quality as attributes, and the curve behind its resolution."""
+    if result.quality is not None:
+        file.create_group("quality").attrs.update(asdict(result.quality))
+    if result.frc is None:
+        return
+    group = file.create_group("frc")
+    for name, column in asdict(result.frc).items():
+        group[name] = column
+    group["half_bit"] = result.frc.threshold()
+    group["frequency_per_m"].attrs["units"] = "1/m"
+    group.attrs.update(NX_class="NXdata", signal="correlation", axes="frequency_per_m")
 
 
 def _write_history(file: h5py.File, history: Mapping[str, np.ndarray]) -> None:
@@ -210,18 +250,17 @@ def _write_history(file: h5py.File, history: Mapping[str, np.ndarray]) -> None:
 
 def _read(file: h5py.File) -> Result:
     obj = _array(file, "object", 3, np.complex64)
-    coverage = _array(file, "coverage", 2, np.float32) if "coverage" in file else None
-    if coverage is not None and coverage.shape != obj.shape[1:]:
-        raise ValueError(f"/coverage {coverage.shape} on an object {obj.shape}")
+    maps = {name: _map(file, name, obj.shape[1:]) for name in MAPS if name in file}
     has_positions = "positions_m" in file
     attributes = file.attrs
     seed = attributes.get("seed")
+    health = json.loads(str(attributes.get("health", "[]")))
     return Result(
         object=obj,
         probe=_array(file, "probe", 3, np.complex64),
         pixel_m=_pair(file, "pixel_size_m"),
         origin_m=_pair(file, "origin_m"),
-        coverage=coverage,
+        **maps,
         positions_m=_array(file, "positions_m", 2, np.float64)
         if has_positions
         else None,
@@ -231,7 +270,39 @@ def _read(file: h5py.File) -> Result:
         version=str(attributes.get("version", "")),
         seed=None if seed is None else int(np.asarray(seed)),
         provenance=json.loads(str(attributes.get("provenance", "{}"))),
+        rung=str(attributes.get("rung", "")),
+        health=tuple(Finding(**found) for found in health),
+        first_probe=str(attributes.get("first_probe", "")),
+        quality=_quality(file),
+        frc=_frc(file),
     )
+
+
+def _map(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a picture that lies on the object."""
+    image = _array(file, name, 2, np.float32)
+    if image.shape != shape:
+        raise ValueError(f"/{name} {image.shape} on an object {shape}")
+    return image
+
+
+def _quality(file: h5py.File) -> Quality | None:
+    """Return the last quality; what the file doesn't say is not known."""
+    group = file.get("quality")
+    if not isinstance(group, h5py.Group):
+        return None
+    known: dict[str, Any] = {}
+    for name in (f.name for f in fields(Quality) if f.name in group.attrs):
+        value = float(np.asarray(group.attrs[name]))
+        known[name] = value > 0 if name in FLAGS else value
+    return Quality(**known)
+
+
+def _frc(file: h5py.File) -> Frc | None:
+    """Return the curve behind the resolution."""
+    if "frc" not in file:
+        return None
+    return Frc(*(_array(file, f"frc/{f.name}", 1, np.float64) for f in fields(Frc)))
 
 
 def _array(file: h5py.File, name: str, axes: int, dtype: type) -> np.ndarray:

@@ -14,6 +14,8 @@ COLUMNS = (
     "flat_error",
     "held_out_nll",
     "covered",
+    "resolution_m",
+    "converged",
     "frames_received",
     "frames_lost",
 )
@@ -44,6 +46,8 @@ class History:
             float(quality.flat_error),
             float(quality.held_out_nll),
             float(quality.covered),
+            float(quality.resolution_m),
+            float(quality.converged),
             float(frames.received),
             float(sum(frames.lost.values())),
         )

@@ -97,6 +97,8 @@ def _describe(image: Image) -> dict[str, Any]:
 
 def _image(described: Mapping[str, Any], buffer: bytes) -> Image:
     shape = tuple(int(n) for n in described["shape"])
+    if len(shape) not in (2, 3) or min(shape) < 0:
+        raise ValueError(f"shape {shape[:4]}, expected [h, w] or [modes, h, w]")
     pixels = np.frombuffer(buffer, _DTYPES[described["dtype"]]).reshape(shape)
     return Image(
         str(described["name"]),

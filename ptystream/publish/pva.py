@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from ptystream.errors import ConfigError
-from ptystream.publish.documents import resolution_m
 from ptystream.publish.extras import optional
+from ptystream.publish.findings import findings, named
 from ptystream.publish.images import Image
 from ptystream.publish.preview import make_preview
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
@@ -47,15 +47,18 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
         "Pva4:Image": Variable("", "Dose, 1 = a probe's peak", "coverage"),
         "Quality": Variable("", "Held-out amplitude error; less is better", kind="d"),
         "Resolution": Variable("m", "By Fourier ring correlation", kind="d"),
+        "Converged": Variable("", "Whether more frames help no more", kind="?"),
+        "Health": Variable("", "Faults found in the data", kind="s"),
         "Covered": Variable("", "Share of the scan with enough dose", kind="d"),
         "Frames": Variable("frames", "Received from the detector", kind="l"),
         "Lost": Variable("frames", "Lost, for whatever reason", kind="l"),
         "Step": Variable("steps", "Of the engine", kind="l"),
+        "Rung": Variable("", "stxm, then reconstruction", kind="s"),
         "State": Variable("", "idle, running, or how the run ended", kind="s"),
         "Scan": Variable("", "Uid of the scan", kind="s"),
     }
 )
-_FIRST: Mapping[str, float | int | str] = {"d": NO_NUMBER, "l": 0, "s": ""}
+_FIRST: Mapping[str, float | int | str] = {"d": NO_NUMBER, "l": 0, "s": "", "?": False}
 _DISPLAY = [
     ("limitLow", "d"),
     ("limitHigh", "d"),
@@ -90,7 +93,7 @@ class PvaServer:
         self._settings = _settings(interface, port, broadcast_port)
         # One type each: a variable takes values of the very type that it began with.
         self._images = self._image_type()
-        self._figures = {k: self._nt.NTScalar(k, display=k != "s") for k in _FIRST}
+        self._figures = {k: self._nt.NTScalar(k, display=k in "dl") for k in _FIRST}
         self._unique = 0
 
     def __enter__(self) -> Self:
@@ -150,7 +153,7 @@ class PvaServer:
     def _figure(self, name: str, value: float | str, time_s: float) -> Any:
         variable = VARIABLES[name]
         fields: dict[str, Any] = {"value": value}
-        if variable.kind != "s":
+        if variable.kind in "dl":
             fields["display.units"] = variable.units
             fields["display.description"] = variable.about
         return self._figures[variable.kind].wrap(fields, timestamp=time_s)
@@ -211,11 +214,14 @@ class PvaSink:
 def _figures(snapshot: Snapshot, frames: FrameCounts) -> dict[str, float | int | str]:
     return {
         "Quality": float(snapshot.quality.held_out_error),
-        "Resolution": resolution_m(snapshot),
+        "Resolution": float(snapshot.quality.resolution_m),
+        "Converged": bool(snapshot.quality.converged),
+        "Health": named(findings(snapshot)),
         "Covered": float(snapshot.quality.covered),
         "Frames": int(frames.received),
         "Lost": int(sum(frames.lost.values())),
         "Step": int(snapshot.step),
+        "Rung": snapshot.rung,
     }
 
 

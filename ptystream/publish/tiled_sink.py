@@ -16,6 +16,7 @@ from ptystream.publish.atomic import safe_name
 from ptystream.publish.documents import how_it_ended, start_metadata
 from ptystream.publish.documents_schema import SCHEMA_VERSION
 from ptystream.publish.extras import optional
+from ptystream.publish.findings import findings
 from ptystream.publish.history import History
 from ptystream.publish.metadata import clean
 from ptystream.publish.preview import make_preview
@@ -155,11 +156,12 @@ class TiledSink:
             "object": (snapshot.object, ("slice", "y", "x")),
             "probe": (snapshot.probe, ("mode", "y", "x")),
             "coverage": (snapshot.coverage, ("y", "x")),
+            "confidence": (snapshot.confidence, ("y", "x")),
             "positions_m": (snapshot.positions_m, ("exposure", "axis")),
         }
         left_out = []
         for name, (array, dims) in arrays.items():
-            if not array.size:
+            if array is None or not array.size:
                 continue
             if array.nbytes > self._max_bytes:
                 left_out.append(f"{name}: {array.nbytes / 2**20:.1f} MiB")
@@ -196,7 +198,9 @@ def _state(snapshot: Snapshot) -> Mapping[str, Any]:
         "object_pixel_m": [float(m) for m in snapshot.pixel_m],
         "object_origin_m": [float(m) for m in snapshot.origin_m],
         "step": int(snapshot.step),
+        "rung": snapshot.rung,
         "quality": clean(asdict(snapshot.quality)),
+        "health": clean(findings(snapshot)),
     }
 
 

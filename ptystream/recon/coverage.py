@@ -43,10 +43,19 @@ class Coverage:
         rows, cols = self._seen.slices(box)
         self._seen.values[0, rows, cols] += self._light
 
+    def forget(self) -> None:
+        """Begin anew: the probe was another than it was taken for."""
+        self._seen.values.zero_()
+        self._exposures = 0
+
     @property
     def width(self) -> float:
         """Return how wide the scan is the narrower way, in patterns."""
         return float((self._high - self._low).min() / self._size)
+
+    def area_px(self) -> Float[Tensor, ""]:
+        """Return how many pixels have been lit; on the device."""
+        return (self._seen.values >= LIT).sum().float()
 
     def share(self) -> float:
         """Return the share of the box of exposures' places that has been lit."""
@@ -56,7 +65,8 @@ class Coverage:
         return float((seen >= LIT).float().mean())
 
     def picture(self, box: Box) -> Float[np.ndarray, "h w"]:
-        """Return the coverage on a box that has been lit."""
+        """Return the coverage on a box."""
+        self._seen.cover(box)
         return self._window(box).cpu().numpy().copy()
 
     def _window(self, box: Box) -> Float[Tensor, "h w"]:

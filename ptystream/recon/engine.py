@@ -42,10 +42,14 @@ class StepStats:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a step may change, and how fast; ``fade`` scales every rate."""
+    """What a step may change, and how fast; ``fade`` scales every rate.
+
+    ``optics``: background, positions and brightness.
+    """
 
     fade: float = 1.0
     probe: bool = True
+    optics: bool = True
 
 
 FULL = Rates()
@@ -101,11 +105,27 @@ class Engine:
         loss = got.loss.mean()
         finite = torch.isfinite(loss) & torch.isfinite(got.by_window.real.sum())
         self._learn(got, rates, finite)
-        self.optics.learn(rates.fade, finite)
+        if rates.optics:
+            self.optics.learn(rates.fade, finite)
+        else:
+            self.optics.forget()
         self.steps += 1
         refused = (~finite).int()
         self._refused = refused if self._refused is None else self._refused + refused
         return StepStats(loss, got.loss, len(batch.corners_px))
+
+    def beside(self) -> "Engine":
+        """Return an engine of the same experiment, to be given an object of its own."""
+        return Engine(
+            self.objects,
+            self.probe,
+            self.optics,
+            size=self._frame.h,
+            damping=self._damping,
+            mask=self._mask,
+            prior=self._prior,
+            margin_px=self._margin,
+        )
 
     def place(self, batch: Batch) -> tuple[Box, Shots]:
         """Return the window that holds a batch, and the batch within it."""
@@ -117,12 +137,12 @@ class Engine:
         device = batch.amplitude.device
         at = torch.from_numpy(corners - first).to(device, non_blocking=True)
         mask = self._mask if batch.mask is None else batch.mask
-        path = batch.path_px
-        return box, Shots(
-            Patterns(at, batch.shift_px, batch.amplitude, mask),
-            None if path is None else torch.from_numpy(path).float().to(device),
-            batch.frame,
-        )
+        path = None
+        if batch.path_px is not None:
+            ends = torch.from_numpy(batch.path_px).float()
+            path = ends.to(device, non_blocking=True)
+        patterns = Patterns(at, batch.shift_px, batch.amplitude, mask)
+        return box, Shots(patterns, path, batch.frame)
 
     def refused(self) -> int:
         """Return how many steps were not finite; waits for the device."""

@@ -123,11 +123,15 @@ class Exposures:
         return near[np.sort(away)[:16] <= self.setting.size]
 
     def positions_px(self) -> np.ndarray:
-        """Return where the exposures in the store were taken, as refined."""
-        given = self.store.position_px[: self.store.frames]
+        """Return where the exposures in the store were taken, as refined.
+
+        In order of arrival.
+        """
+        came = np.argsort(self.store.order[: self.store.frames])
+        given = self.store.position_px[came]
         if self.nuisance is None:
             return given
-        slots = torch.arange(len(given), device=self.device)
+        slots = torch.from_numpy(came).to(self.device)
         with torch.no_grad():
             return given + self.nuisance.moves(slots).cpu().numpy()
 

@@ -66,10 +66,11 @@ class Nuisance:
         self.log_brightness = Parameter(torch.zeros(frames, device=device))
         self.log_scale = Parameter(torch.zeros((), device=device))
         self._lever_px = torch.zeros(frames, 2, device=device)
-        self._used = torch.zeros(frames, dtype=torch.bool, device=device)
+        self._host_lever_px = torch.zeros(frames, 2)  # the same: reading that waits
+        self._used = np.zeros(frames, bool)
         self._first_px: np.ndarray | None = None
         self._middle_px = torch.zeros(2, device=device)
-        self._extent_px = torch.ones((), device=device)
+        self._extent_px = 1.0
         self._offsets = RowAdam(self.positions.offset_px)
         self._lights = RowAdam(self.log_brightness)
         self._affine = Adam([self.positions.affine])
@@ -80,10 +81,20 @@ class Nuisance:
         """Note where the exposure in a slot was taken, forgetting the slot's last."""
         if self._first_px is None:
             self._first_px = position_px.copy()
-        self._lever_px[slot] = torch.from_numpy(position_px - self._first_px)
+        self._host_lever_px[slot] = torch.from_numpy(position_px - self._first_px)
+        self._lever_px[slot].copy_(self._host_lever_px[slot], non_blocking=True)
         self._used[slot] = trained
         self._offsets.forget(slot)
         self._lights.forget(slot)
+
+    @torch.no_grad()
+    def begin(self, affine: Float[Tensor, "4"] | None) -> None:
+        """Begin with these scales, shear and rotation; None, or none learned: none."""
+        learned = self.options.positions in ("affine", "both")
+        if affine is None or not learned:
+            self.positions.affine.zero_()
+        else:
+            self.positions.affine.copy_(affine)
 
     def moves(self, frame: Int[Tensor, " b"]) -> Float[Tensor, "b 2"]:
         """Return how far each exposure is from its given place, in object pixels."""
@@ -101,7 +112,7 @@ class Nuisance:
         """Take a step with what the options let learn; the rest is dropped."""
         self._steps += 1
         if self._awake and self.options.positions in ("affine", "both"):
-            rate = self.options.position_rate_px * fade / float(self._extent_px)
+            rate = self.options.position_rate_px * fade / self._extent_px
             self._affine.update(rate, finite)
         if self.options.scale:
             self._scale.update(self.options.scale_rate * fade, finite)
@@ -118,6 +129,10 @@ class Nuisance:
             self._offsets.update(frame, o.position_rate_px * fade, finite)
         if self._awake and o.intensity:
             self._lights.update(frame, o.intensity_rate * fade, finite)
+        self.forget_gradients()
+
+    def forget_gradients(self) -> None:
+        """Drop what the last gradients said."""
         for part in (*self.positions.parameters(), self.log_brightness, self.log_scale):
             part.grad = None
 
@@ -129,11 +144,15 @@ class Nuisance:
     @torch.no_grad()
     def _fix_gauge(self) -> None:
         """Take out what only moves or scales the object."""
-        used = self._used.nonzero()[:, 0]
-        lever = self._lever_px[used]
-        self._middle_px = lever.mean(0)
-        lever = lever - self._middle_px
-        self._extent_px = lever.abs().max().clamp_min(1)
+        slots = torch.from_numpy(np.flatnonzero(self._used))
+        if not len(slots):
+            return
+        lever = self._host_lever_px[slots]
+        middle = lever.mean(0)
+        lever = lever - middle
+        self._middle_px = middle.to(self._lever_px, non_blocking=True)
+        self._extent_px = max(1.0, float(lever.abs().max()))
+        used = slots.to(self._lever_px.device, non_blocking=True)
         if self.options.positions in ("frames", "both"):
             self.positions.fix_gauge(used, lever)
         self.log_brightness[used] -= self.log_brightness[used].mean()

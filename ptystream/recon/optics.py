@@ -97,6 +97,10 @@ class Optics(Protocol):
         """Learn background, positions … from the last gradients, where finite."""
         ...
 
+    def forget(self) -> None:
+        """Drop what the last gradients said of background, positions and so on."""
+        ...
+
     def fit(
         self,
         window: Complex[Tensor, "s h w"],
@@ -146,6 +150,9 @@ class FusedOptics:
 
     def learn(self, fade: float, finite: Bool[Tensor, ""]) -> None:
         """Do nothing: there is nothing else to learn."""
+
+    def forget(self) -> None:
+        """Do nothing: there is nothing to drop."""
 
     def fit(
         self,
@@ -230,6 +237,13 @@ class GeneralOptics:
         if self.nuisance is not None and self._frame is not None:
             self.nuisance.learn(self._frame, fade, finite)
 
+    def forget(self) -> None:
+        """Drop what the last gradients said of background, positions and brightness."""
+        if self.background is not None:
+            self.background.root.grad = None
+        if self.nuisance is not None:
+            self.nuisance.forget_gradients()
+
     def fit(
         self,
         window: Complex[Tensor, "s h w"],
@@ -257,7 +271,11 @@ class GeneralOptics:
         """Return what the detector should count, a mean of 1 a pixel."""
         way, nuisance = self._way, self.nuisance
         start, end = self._places(shots)
-        through: dict[str, Any] = {"between": way.between, "detector": way.detector}
+        through: dict[str, Any] = {
+            "between": way.between,
+            "detector": way.detector,
+            "checked": False,  # the window was made to hold them: ``Engine.place``
+        }
         if way.points == 1 or shots.path_px is None:
             model = intensity(probe, window, start, **through)
         else:
@@ -348,5 +366,6 @@ def _transmission(
 ) -> Float[Tensor, ""]:
     """Return Σ|O|² over the batch, mean over the patch, of all slices together."""
     size = probe.shape[-1]
-    patches = cut(window.prod(0, keepdim=True), shots.patterns.corners, size)
+    through = window.prod(0, keepdim=True)
+    patches = cut(through, shots.patterns.corners, size, checked=False)
     return fused.energy(patches) / size**2

@@ -1,19 +1,22 @@
 """What can be set of a reconstruction: frozen values; the configuration checks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-Share = Annotated[float, Ge(0), Le(1)]
-Positive = Annotated[float, Gt(0)]
-Count = Annotated[int, Gt(0)]
-Depth = Annotated[int, Ge(1), Le(6)]
-Steps = Annotated[int, Ge(0)]
-Weight = Annotated[float, Ge(0)]
-
-CLOSED = {"extra": "forbid", "use_attribute_docstrings": True}
-"""An unknown key is an error, and each key's docstring is its help."""
+from ptystream.recon.option_types import (
+    CLOSED,
+    Count,
+    Depth,
+    Positive,
+    Share,
+    Steps,
+    Weight,
+)
+from ptystream.recon.options_health import HealthOptions
+from ptystream.recon.options_quality import QualityOptions
+from ptystream.recon.options_start import StartOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,9 @@ class EngineOptions:
     """Of sampling and of the networks' first weights."""
     threads: Annotated[int, Ge(0)] = 0
     """Cores for training; 0: all but one."""
+    budget: Share = 1.0
+    """serve: share of the time in which the engine learns while frames come; the rest
+    is left to whatever else runs. After the last frame it learns all the time."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:1``."""
 
@@ -349,3 +355,6 @@ class ReconOptions:
     physics: PhysicsOptions = PhysicsOptions()
     nuisance: NuisanceOptions = NuisanceOptions()
     hashgrid: HashGridOptions = HashGridOptions()
+    quality: QualityOptions = field(default_factory=QualityOptions)
+    start: StartOptions = field(default_factory=StartOptions)
+    health: HealthOptions = field(default_factory=HealthOptions)

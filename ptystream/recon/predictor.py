@@ -13,6 +13,7 @@ from ptystream.recon.exposures import Exposures
 from ptystream.recon.hold import still
 from ptystream.recon.optics import Shots
 from ptystream.recon.quality import Misfit, misfit
+from ptystream.recon.snapshot import Latest
 
 TOGETHER = 16
 """Exposures predicted at once: those that lie together share a window."""
@@ -33,6 +34,18 @@ class Predictor:
             part = self._misfit(slots[start : start + TOGETHER], objects, probe)
             total = part if total is None else total.plus(part)
         return total
+
+    def newest(self, objects: Field, probe: Field) -> Latest:
+        """Return the exposure that came last beside its prediction."""
+        seen = self._exposures
+        slot = int(seen.store.order[: seen.store.frames].argmax())
+        window, lit, shots = self.shown(np.array([slot]), objects, probe)
+        with torch.no_grad():
+            predicted = self._engine.optics.predict(window, lit, shots)
+        both = torch.stack([shots.patterns.amplitude, predicted])[:, 0]
+        measured, predicted = (both.square() * seen.photons).cpu().numpy()
+        y, x = (seen.store.position_px[slot] * seen.setting.pixel_m).tolist()
+        return Latest(int(seen.store.index[slot]), (y, x), measured, predicted)
 
     def judged(self, side: Side, judges: np.ndarray | None) -> Verdict:
         """Return how a side predicts held-out exposures, and which they were.

@@ -20,7 +20,9 @@ class Misfit(NamedTuple):
 
     ``error`` Σ(a - A)², ``flat`` the same for an empty object, ``power`` ΣA²,
     ``deviance`` the Poisson deviance in photons, ``noise`` what ``error`` would be if
-    only photon noise were left, ``pixels`` how many were summed.
+    only photon noise were left, ``pixels`` how many were summed. ``excess`` ``[n]`` is
+    ``error`` less ``noise`` of each exposure, and ``believed`` the share of its light
+    in pixels that were summed.
     """
 
     error: Float[Tensor, ""]
@@ -29,6 +31,8 @@ class Misfit(NamedTuple):
     deviance: Float[Tensor, ""]
     noise: Float[Tensor, ""]
     pixels: int
+    excess: Float[Tensor, " n"]
+    believed: Float[Tensor, " n"]
 
     def plus(self, other: "Misfit") -> "Misfit":
         """Return the sums of both."""
@@ -39,6 +43,8 @@ class Misfit(NamedTuple):
             self.deviance + other.deviance,
             self.noise + other.noise,
             self.pixels + other.pixels,
+            torch.cat([self.excess, other.excess]),
+            torch.cat([self.believed, other.believed]),
         )
 
 
@@ -60,19 +66,28 @@ def misfit(
         photons: counts to a squared amplitude of 1.
         mask: the pixels to trust, of all patterns or of each; None: all.
     """
+    pixels, believed = measured.numel(), torch.ones_like(measured[:, 0, 0])
     if mask is not None:
         used = mask.expand(measured.shape)
-        model, flat, measured = (x[used] for x in (model, flat, measured))
+        pixels, light = int(used.sum()), model.square()
+        believed = (light * used).sum((1, 2)) / light.sum((1, 2)).clamp(TINY)
+        model, flat, measured = (
+            torch.where(used, x, 0) for x in (model, flat, measured)
+        )
     flat = flat * (measured.square().sum() / flat.square().sum().clamp(TINY)).sqrt()
     counts, rate = measured.square() * photons, model.square() * photons + TINY
     deviance = 2 * (rate - counts + torch.xlogy(counts, counts / rate))
+    error = (model - measured).square().sum((1, 2))
+    noise = root_variance(rate).sum((1, 2)) / photons
     return Misfit(
-        (model - measured).square().sum(),
+        error.sum(),
         (flat - measured).square().sum(),
         measured.square().sum(),
         deviance.sum(),
-        root_variance(rate).sum() / photons,
-        measured.numel(),
+        noise.sum(),
+        pixels,
+        error - noise,
+        believed,
     )
 
 

@@ -1,6 +1,7 @@
 """A scan's reconstruction: exposures, sampler, engine and quality; one thread's."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,18 +11,25 @@ from ptystream.buffers.sampling import Mix, Sampler
 from ptystream.buffers.store import FrameStore, StoreStats
 from ptystream.models.field import Box, Field
 from ptystream.physics.constraints import orthogonalise
+from ptystream.recon.appraisal import Appraisal, Judged
 from ptystream.recon.build import nuisance, optics, pick_device, prior, reach
 from ptystream.recon.coverage import Coverage
+from ptystream.recon.drawn import Drawn
 from ptystream.recon.engine import Engine, Rates, StepStats
 from ptystream.recon.exposures import FIRST, Exposures
+from ptystream.recon.halves import Halves
+from ptystream.recon.health import Health
 from ptystream.recon.hold import still
 from ptystream.recon.learners import PixelLearner
+from ptystream.recon.looks import Looks
 from ptystream.recon.nuisance import Nuisance
+from ptystream.recon.opening import Opening
 from ptystream.recon.options import ReconOptions
 from ptystream.recon.predictor import Predictor
 from ptystream.recon.setting import Setting
-from ptystream.recon.snapshot import Quality, Snapshot
+from ptystream.recon.snapshot import Quality, Rung, Snapshot
 from ptystream.recon.stages import Stages
+from ptystream.recon.stxm import seen_by_scanning
 
 __all__ = ["FIRST", "Reconstruction", "Setting"]
 
@@ -53,10 +61,23 @@ class Reconstruction:
             margin_px=self.exposures.margin_px,
         )
         self.predictor = Predictor(self.engine, self.exposures)
+        self.opening = Opening(self.engine, self.exposures, options)
+        self._looks = Looks(self.exposures, self.predictor)
+        self.health = Health(self.exposures, options)
         self._sampler = self._new_sampler()
         self._rng = np.random.default_rng(e.seed)
         self._frame = Box(0, 0, setting.size, setting.size)
         self._coverage = Coverage(setting.size, self.device)
+        self.halves: Halves | None = None
+        if options.quality.halves:
+            self.halves = Halves(self.engine, self.exposures, self.stages, options)
+        self.appraisal = Appraisal(
+            self.exposures,
+            self.predictor,
+            self._coverage,
+            options.quality,
+            self.halves,
+        )
         self._box: Box | None = None
         self._room: Box | None = None
         self._last: StepStats | None = None
@@ -106,6 +127,9 @@ class Reconstruction:
         self._make_room(reached)
         place = np.asarray(position_m) / self.setting.pixel_m
         self._coverage.add(place, patch, lambda: self.probe.window(self._frame))
+        self.opening.look()
+        if self.halves is not None:
+            self.halves.add(index, place, patch, self.probe)
 
     def step(self, *, fade: float = 1.0, live: bool = True) -> StepStats | None:
         """Learn from one batch; None while there is too little to learn from.
@@ -116,7 +140,10 @@ class Reconstruction:
         """
         if self.exposures.count < FIRST:
             return None
-        slots = self._sampler.pick(Mix() if live else Mix(fresh=0.0, poor=0.1))
+        if not self.opening.done:
+            return self._open(wait=live)
+        mix = Mix() if live else Mix(fresh=0.0, poor=0.1)
+        slots = self._sampler.pick(mix)
         if not len(slots):
             return None
         rates = Rates(fade, self.released and not self.options.probe.known)
@@ -126,11 +153,14 @@ class Reconstruction:
         self._last = stats
         if self.nuisance is not None and self.engine.steps % FITTED == 0:
             self._fit_held_out(fade)
+        self.health.advance(len(slots))
         if self.engine.steps % LOOK == 0:
             self._look()
         judge = self.predictor.judged if self.released else None
         if self.stages.advance(self.engine, self._whole(), judge):
             self._sampler = self._new_sampler()
+        if self.halves is not None:
+            self.halves.advance(fade, mix)
         return stats
 
     @property
@@ -149,32 +179,22 @@ class Reconstruction:
         """Predict held-out exposures; waits for the device."""
         if self._last is None:
             return Quality()
-        held = self.exposures.held_out()
-        total = self.predictor.misfit(held, self.object, self.probe)
-        loss, covered = float(self._last.loss), self._coverage.share()
-        if total is None:
-            return Quality(loss, covered=covered, probe_released=self.released)
-        power = float(total.power)
-        return Quality(
-            loss=loss,
-            held_out_error=float(total.error) / power,
-            flat_error=float(total.flat) / power,
-            noise_error=float(total.noise) / power,
-            held_out_nll=float(total.deviance) / total.pixels,
-            covered=covered,
-            probe_released=self.released,
-        )
+        return self._quality(self.appraisal.judge(self.object, self.probe))
 
     def snapshot(self) -> Snapshot | None:
         """Return the reconstruction as it stands, or the last one that was finite."""
         if self._box is None or self.exposures.count < FIRST:
             return None
-        with torch.no_grad(), still(self.object, self.probe):
-            made = self.object.window(self._box).cpu().numpy()
-        probe = self._probe_photons()
+        drawn = Drawn(self.object, self._whole())
+        made, probe = self._shown(drawn, self._box), self._probe_photons()
         if not (np.isfinite(made).all() and np.isfinite(probe).all()):
             return self._good
-        pixel = self.setting.pixel_m
+        pixel, told = self.setting.pixel_m, self.appraisal
+        judged = told.judge(drawn, self.probe)
+        quality, frc = self._quality(judged), told.compare(self._box, self.engine.steps)
+        if frc is not None:
+            resolution_m = frc.resolution().resolution_m
+            quality = replace(quality, resolution_m=resolution_m)
         self._good = Snapshot(
             object=made,
             probe=probe,
@@ -185,13 +205,62 @@ class Reconstruction:
             step=self.engine.steps,
             exposures=self.exposures.count,
             rolled_back=self.engine.refused(),
-            quality=self.measure(),
+            quality=quality,
+            latest=self.predictor.newest(drawn, self.probe),
+            confidence=told.confidence(judged, made, probe, self._box),
+            frc=frc,
+            health=self.health.findings,
+            rung=self._rung,
+            first_probe=self.opening.chosen.origin,
         )
         return self._good
+
+    def _quality(self, judged: Judged) -> Quality:
+        """Return what held-out exposures say, and the last step."""
+        if self._last is None:
+            return Quality()
+        loss = float(self._last.loss)
+        return self.appraisal.quality(judged, loss, released=self.released)
 
     def store_stats(self) -> StoreStats:
         """Return what the store holds."""
         return self.store.stats()
+
+    def _open(self, *, wait: bool) -> StepStats | None:
+        """Let first probes contend; the last of these steps decides."""
+        before = self.opening.chosen
+        stats = self.opening.step(self._whole(), wait=wait)
+        if self.opening.chosen is not before:
+            self.stages.restart(self.opening.chosen.waves, self.engine)
+            self._light_again()
+        return stats
+
+    def _light_again(self) -> None:
+        """Count the light of what is in store by the probe as it is now."""
+        self._coverage.forget()
+        size = self.setting.size
+        for place in self.store.position_px[: self.store.frames]:
+            y, x = np.round(place - size / 2).astype(int).tolist()
+            patch = Box(y, x, size, size)
+            self._coverage.add(place, patch, lambda: self.probe.window(self._frame))
+
+    @property
+    def _rung(self) -> Rung:
+        """What the picture is by now."""
+        empty = not self.engine.steps and not self.stages.begun
+        far = self.options.physics.model == "far"
+        return "stxm" if empty and far else "reconstruction"
+
+    @torch.no_grad()
+    def _shown(self, drawn: Drawn, box: Box) -> np.ndarray:
+        """Return the object on a box; while it is empty, what is seen by scanning."""
+        if self._rung == "reconstruction":
+            return drawn.window(box).cpu().contiguous().numpy()
+        light = self.probe.window(self._frame).abs().square().sum(0)
+        seen = seen_by_scanning(self.exposures, light, box)
+        n = self.options.object.slices
+        each = torch.polar(seen.abs() ** (1 / n), seen.angle() / n)
+        return each.expand(n, -1, -1).cpu().numpy()
 
     @torch.no_grad()
     def _probe_photons(self) -> np.ndarray:
@@ -208,6 +277,8 @@ class Reconstruction:
         self._room = reached if self._room is None else self._room.union(reached)
         for learner in (self.stages.objects, self.engine.objects):
             learner.field.cover(reached)
+        if self.halves is not None:
+            self.halves.cover(reached)
 
     def _fit_held_out(self, fade: float) -> None:
         """Fit some held-out exposures near each other; nothing else sees them."""
@@ -233,10 +304,15 @@ class Reconstruction:
         cost 10 dB of phase on a clean scan, rates that stay 3 dB of amplitude at 10⁶
         photons a frame. By steps, so that the same steps give the same object.
         """
-        self._sampler.loss = self.store.loss.cpu().numpy()
-        held = self.exposures.held_out()
-        total = self.predictor.misfit(held, self.object, self.probe)
-        share = 1.0 if total is None else float(total.noise / total.error)
+        still = self.trying or self.stages.waiting
+        area_px = self._coverage.area_px()
+        seen = self._looks.look(self.object, self.probe, area_px, still=still)
+        explained = math.nan if seen is None else seen.explained
+        self.health.look(explained, self.opening.chosen.waves)
+        if seen is None:
+            return
+        self._sampler.saw(seen.loss, seen.arrivals)
+        self.appraisal.saw(seen)
         for learner in (self.stages.objects, self.stages.probes):
             if isinstance(learner, PixelLearner):
-                learner.calm = share if 0 <= share < 1 else 1.0
+                learner.calm = seen.noise

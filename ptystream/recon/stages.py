@@ -24,7 +24,7 @@ from ptystream.recon.build import (
 from ptystream.recon.contest import Contest, Judge, Side
 from ptystream.recon.engine import Engine
 from ptystream.recon.handover import Pupil
-from ptystream.recon.learners import at_unit_light
+from ptystream.recon.learners import Learner, at_unit_light
 from ptystream.recon.networks import ORTHOGONAL
 from ptystream.recon.options import ReconOptions
 
@@ -62,18 +62,28 @@ class Stages:
         self.objects = object_learner(self.object, options, self._hold)
         self.probes = probe_learner(self.probe, options, self._first)
         self._contest: Contest | None = None
+        self.begun = False
 
     @property
     def network(self) -> bool:
         """Whether the object is a network by now."""
         return not isinstance(self.object, Pixels)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a network is yet to take over from pixels."""
+        return self._object_pupil is not None or self._probe_pupil is not None
+
+    def plain(self) -> Learner:
+        """Return plain pixels that know nothing, under the object's constraints."""
+        return plain_learner(self._options, self._first.device, self._hold)
+
     def begin(self, box: Box, estimate: Complex[Tensor, "s h w"]) -> None:
         """Let the object start as an estimate: pixels are set, a network is taught it.
 
         A network sees it in ``object.pretrain_steps`` lessons.
         """
-        estimate = estimate.to(self._first)
+        estimate, self.begun = estimate.to(self._first), True
         if isinstance(self.object, Pixels):
             self.object.write(box, estimate)
             return
@@ -84,6 +94,17 @@ class Stages:
         for _ in range(self._options.object.pretrain_steps):
             pupil.lesson(teacher, box)
         pupil.graduate()
+
+    def restart(self, first: Complex[Tensor, "m k k"], engine: Engine) -> None:
+        """Begin with another probe; to be called before the first step."""
+        self._first = at_unit_light(first.to(self._first))
+        if self._probe_pupil is not None:
+            self._probe_pupil = probe_pupil(self._first, self._options)
+            self.probe = probe_pixels(self._first)
+        else:
+            self.probe = probe_field(self._first, self._options, self._first.device)
+        self.probes = probe_learner(self.probe, self._options, self._first)
+        engine.probe = self.probes
 
     def advance(self, engine: Engine, box: Box, judge: Judge | None) -> bool:
         """Do what is due after a step; True if another field took over.
@@ -98,7 +119,7 @@ class Stages:
         probe = engine.probe.field
         if every and step % every == 0 and isinstance(probe, Pixels):
             self._make_orthogonal(probe)
-        if self._object_pupil is None and self._probe_pupil is None:
+        if not self.waiting:
             return judge is not None and self._contend(engine, box, judge)
         self._teach(step, box)
         if step < self._warmup:
@@ -114,7 +135,7 @@ class Stages:
         if self._contest is None:
             self._contest = Contest(
                 Side(self.objects, self.probes),
-                lambda: plain_learner(options, self._first.device, self._hold),
+                self.plain,
                 first=options.object.contest_steps,
             )
         if not self._contest.advance(engine, box, judge):

@@ -122,6 +122,11 @@ class Announced:
         with self._news:
             return self._ends.get(uid)
 
+    def ends(self) -> list[Mapping[str, Any]]:
+        """Return all ends that are remembered, the oldest first."""
+        with self._news:
+            return list(self._ends.values())
+
     @property
     def last(self) -> Mapping[str, Any] | None:
         """The newest end."""

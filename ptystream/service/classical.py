@@ -100,9 +100,8 @@ def _problem(
     y, x = (int(v) for v in corners.amin(0))
     bottom, right = (int(v) + scan_run.shape[0] for v in corners.amax(0))
     box, mask = Box(y, x, bottom - y, right - x), scan_run.extras.mask
-    seen = Seen(
-        scan_run.first_probe(learned).to(torch.complex64), _corners(scan_run, learned)
-    )
+    probe = scan_run.first_probe(learned).waves
+    seen = Seen(probe.to(torch.complex64), _corners(scan_run, learned))
     return Problem(
         _amplitude(learned),
         seen.corners_px,

@@ -11,11 +11,14 @@ from ptystream.publish.files import FileSink
 from ptystream.publish.requests import Command
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.runs import Uid, run_note
+from ptystream.publish.sink import RunInfo
 from ptystream.publish.stack import StackRequest, StackSink
 from ptystream.service.announced import Announced
 from ptystream.service.reconstructing import Reconstructing
 
 T = TypeVar("T")
+LOOKS = ("past", "ended")
+"""Commands that a key may ask which may only look."""
 Why = Annotated[str, msgspec.Meta(max_length=200)]
 
 
@@ -62,11 +65,15 @@ class Commands:
             "enough": self._enough,
             "hold": lambda args: self._engine.hold(held=True),
             "resume": lambda args: self._engine.hold(held=False),
+            "forget": lambda args: self._engine.warm.forget(),
             "save": lambda args: self._files[0].soon(self._files[1].save),
             "configure": lambda args: self._announced.note(run_note(args)),
             "arm": lambda args: self._announced.note(run_note(args), arm=True),
             "close": lambda args: self._announced.close(_read(args, _Named).uid),
             "ended": self._ended,
+            "past": lambda args: {
+                "scans": [self._past(e) for e in self._announced.ends()]
+            },
             "settings": lambda args: self._config.model_dump(mode="json"),
             "stack": self._stack,
             "stack_take": self._take,
@@ -91,6 +98,12 @@ class Commands:
         """Tell how a run's reconstruction ended."""
         end = self._announced.end_of(_read(args, _Named).uid)
         return {"ended": end}
+
+    def _past(self, end: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how a scan ended, and where its result is."""
+        info = RunInfo(end["run"], end["scan"], end["started_s"])
+        path = str(self._files[1].path(info)) if end["kept"] else None
+        return {**end, "result": path}
 
     def _stack(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """Begin a stack of snapshots; tell where it will be."""

@@ -5,16 +5,13 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import zmq
 
-from ptystream.config import Config, CurveSettings, PositionSettings
+from ptystream.config import Config, PositionSettings
 from ptystream.errors import ConfigError
-from ptystream.ingest.curve import ClientKeys, client_keys, environment_keys
 from ptystream.ingest.encoders import Axis, EncoderTable
 from ptystream.ingest.endpoint import check_taking, parse_endpoint
 from ptystream.ingest.positions import PositionReader, PositionStats
@@ -28,6 +25,7 @@ from ptystream.ingest.scans import (
     Strays,
     TrackerLimits,
 )
+from ptystream.service.curve import curve_keys
 from ptystream.wire.messages import Exposure
 
 log = logging.getLogger(__name__)
@@ -82,6 +80,10 @@ class Backlog:
         with self._lock:
             return self._dropped.get(scan, 0)
 
+    def fill(self) -> float:
+        """Return the share of the room for exposures that is taken."""
+        return self._exposures / self._capacity
+
     def _drop_oldest(self) -> None:
         """Remove the oldest exposure, wherever openings and closings stand."""
         for place, event in enumerate(self._events):
@@ -133,6 +135,7 @@ class Intake:
             positions,
             table=encoder_table(config.positions),
             per_frame=config.positions.per_frame,
+            curve=curve_keys(config.positions.curve, os.environ),
         )
         self._tracker = ScanTracker(
             TrackerLimits(
@@ -247,22 +250,6 @@ class Intake:
             self._tracker.strays(),
             self._restarts,
         )
-
-
-def curve_keys(
-    settings: CurveSettings | Literal["env"] | None, variables: Mapping[str, str]
-) -> ClientKeys | None:
-    """Return the keys that the settings name; None: unencrypted.
-
-    Raises:
-        ConfigError: a key is missing, is none, or may be read by others.
-    """
-    if settings is None:
-        return None
-    if settings == "env":
-        return environment_keys(variables)
-    files = settings.server_key_file, settings.client_secret_file
-    return client_keys(*map(Path, files))
 
 
 def encoder_table(settings: PositionSettings) -> EncoderTable | None:

@@ -13,28 +13,31 @@ from prometheus_client import CollectorRegistry
 
 from ptystream.config import Config
 from ptystream.errors import ConfigError, StoppedError
-from ptystream.ingest.pairing import FRAME_LOSSES
 from ptystream.ingest.scans import ScanCounts
-from ptystream.metrics import ENCODER_LOSSES, Metrics
 from ptystream.publish.control import ControlServer
 from ptystream.publish.files import FileSink
-from ptystream.publish.picture_sink import PictureSink
+from ptystream.publish.findings import findings
+from ptystream.publish.images import Picture
 from ptystream.publish.preview import PreviewSink
+from ptystream.publish.report_sink import ReportSink
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, Sink
 from ptystream.publish.stack import StackSink
 from ptystream.recon.snapshot import Quality
 from ptystream.service.announced import Announced
-from ptystream.service.commands import Commands
-from ptystream.service.intake import Intake, IntakeStats
+from ptystream.service.commands import LOOKS, Commands
+from ptystream.service.curve import server_admission
+from ptystream.service.intake import Intake
+from ptystream.service.observing import Observer
 from ptystream.service.outlets import outlets, pva_server
-from ptystream.service.reconstructing import EngineState, Finished, Reconstructing
+from ptystream.service.outline import outline
+from ptystream.service.pixel_lag import PixelLags
+from ptystream.service.reconstructing import Finished, Reconstructing
 from ptystream.service.scan import NO_EXTRAS, Extras
 from ptystream.status import ServiceStatus, StatusServer
 
 log = logging.getLogger(__name__)
 
-LOSSES = ("missing", "backlog", "far", "dark", *FRAME_LOSSES)
 STOP_S = 8.0
 """Patience with the engine when the service ends; sinks have their own."""
 WATCH_S = 0.1
@@ -49,9 +52,11 @@ class Service:
         self._began_s = time.monotonic()
         self._intake = Intake(config)
         self._announced = Announced()
+        self._settings = outline(config)
         self._files = FileSink(Path(p.results))
         self._stacks = StackSink(Path(p.results), self._changed)
         self._pva = pva_server(p)
+        self._pixel_lags = PixelLags()
         self._sinks = [SinkThread(sink) for sink in self._make_sinks(config)]
         self._engine = Reconstructing(
             config,
@@ -61,6 +66,7 @@ class Service:
             extras=extras,
             changed=self._changed,
             announced=self._announced,
+            pixel_lags=self._pixel_lags,
         )
         threads = {thread.name: thread for thread in self._sinks}
         commands = Commands(
@@ -71,10 +77,24 @@ class Service:
             (threads[self._stacks.name], self._stacks),
         )
         self._control = ControlServer(
-            commands.table(), self.status, p.control, p.status, p.preview
+            commands.table(),
+            self.status,
+            p.control,
+            p.status,
+            p.preview,
+            curve=server_admission(p.curve),
+            insecure=p.insecure,
+            looks=LOOKS,
         )
         registry = CollectorRegistry()
-        self._metrics = Metrics(registry, LOSSES, [s.name for s in self._sinks])
+        self._observer = Observer(
+            config,
+            registry,
+            self._intake,
+            self._engine,
+            self._sinks,
+            self._pixel_lags,
+        )
         self._finishing = False
         host, port = _host_and_port(p.metrics)
         self._http = StatusServer(registry, self._alive, self._ready, host, port)
@@ -128,7 +148,7 @@ class Service:
             done += len(told)
             if time.monotonic() - observed_s >= OBSERVE_S:
                 observed_s = time.monotonic()
-                self._observe(state, told)
+                self._observer.observe(state, told)
             stop.wait(WATCH_S)
         self._finish()
         self._tell(finished)
@@ -167,11 +187,14 @@ class Service:
             armed=self._announced.armed,
             last=self._announced.last,
             stack=self._stacks.as_dict(),
+            settings=self._settings,
+            geometry=engine.geometry,
             started_s=engine.started_s,
             step=engine.steps,
             exposures=snapshot.exposures if snapshot else 0,
             frames=engine.frames,
             quality=snapshot.quality if snapshot else Quality(),
+            health=findings(snapshot),
             steps_per_s=1 / engine.step_s if engine.step_s else float("nan"),
             message_age_s={
                 "det": now_s - frames_ns / 1e9 if frames_ns else float("nan"),
@@ -207,12 +230,19 @@ class Service:
         """Return the sinks that the configuration asks for."""
         sinks: list[Sink] = [
             self._files,
-            PreviewSink(lambda picture: self._control.show(picture)),
+            PreviewSink(self._show),
             self._stacks,
         ]
         if config.publish.picture:
-            sinks.append(PictureSink(self._files.path))
+            page = config.publish.report
+            sinks.append(ReportSink(self._files.path, page=page))
         return [*sinks, *outlets(config.publish, self._pva)]
+
+    def _show(self, picture: Picture) -> None:
+        """Have a picture published, and note which exposures it shows."""
+        self._control.show(picture)
+        about = picture.about
+        self._pixel_lags.shown(str(about["run"]), int(str(about["step"])))
 
     def _changed(self) -> None:
         """Have the status published."""
@@ -230,8 +260,7 @@ class Service:
         """Tell of the scans that ended since the last call; return their runs."""
         ended = self._engine.take_finished()
         for scan in ended:
-            self._metrics.observe_frames(scan.info.run, scan.frames)
-            self._metrics.observe_scan_end(scan.end.reason)
+            self._observer.ended(scan)
             finished(self._told(scan))
         return {scan.info.run for scan in ended}
 
@@ -261,55 +290,6 @@ class Service:
             "detector": stats.receiver.connected,
             "positions": stats.positions.connected,
         }
-
-    def _observe(self, engine: EngineState, told: set[str]) -> None:
-        """Turn everybody's counts into metrics; runs that were told are counted."""
-        intake, m = self._intake.stats(), self._metrics
-        if engine.run and engine.run not in told:
-            m.observe_frames(engine.run, engine.frames)
-            if engine.snapshot is not None:
-                rolled_back = engine.snapshot.rolled_back
-                m.observe_quality(engine.run, engine.snapshot.quality, rolled_back)
-        capacity = engine.store_capacity or 1
-        m.observe_buffers(
-            intake.receiver.ring_used_bytes / intake.receiver.ring_bytes,
-            engine.store_frames / capacity,
-        )
-        steps, lags = self._engine.take_timings()
-        for seconds in steps:
-            m.observe_step(seconds)
-        for lag_s in lags:
-            m.observe_store_lag(lag_s)
-        for wait_s in self._intake.take_waits():
-            m.observe_position_wait(wait_s)
-        self._observe_intake(intake)
-        for sink in self._sinks:
-            m.observe_sink(sink.stats())
-
-    def _observe_intake(self, intake: IntakeStats) -> None:
-        """Record what came, and what was refused before it was anybody's frame."""
-        det, pos, strays, m = (
-            intake.receiver,
-            intake.positions,
-            intake.strays,
-            self._metrics,
-        )
-        refused = {"on_wire": det.lost_on_wire, "undecodable": det.decode_errors}
-        refused |= {"unknown": det.unknown_kinds, "ring_full": det.ring_full}
-        m.observe_refused("det", refused)
-        refused = {"on_wire": pos.lost_on_wire, "undecodable": pos.decode_errors}
-        m.observe_refused("pos", {**refused, "unknown": pos.foreign})
-        m.observe_strays("det", strays.leftover_frames + strays.orphan_frames)
-        m.observe_strays("pos", strays.leftover_samples + strays.orphan_samples)
-        sampled = asdict(pos.sampled)
-        m.observe_encoder({reason: sampled[reason] for reason in ENCODER_LOSSES})
-        if intake.counts is not None:
-            m.observe_lead(intake.counts.join.lead_frames)
-        m.observe_restarts(intake.receiver_restarts)
-        if det.last_message_ns:
-            m.observe_message("det", det.last_message_ns / 1e9)
-        if pos.last_message_s:
-            m.observe_message("pos", pos.last_message_s)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -4,9 +4,13 @@ from pathlib import Path
 
 from ptystream.config import PublishSettings
 from ptystream.publish.documents_live import DocumentSink
+from ptystream.publish.exposure import check_reach
 from ptystream.publish.pva import PvaServer, PvaSink
 from ptystream.publish.sink import Sink
 from ptystream.publish.tiled_sink import TiledSink
+from ptystream.service.curve import curve_keys
+
+PVA_EXPECTED = "loopback, or publish.insecure = true: PVAccess knows no encryption"
 
 
 def pva_server(publish: PublishSettings) -> PvaServer | None:
@@ -14,6 +18,8 @@ def pva_server(publish: PublishSettings) -> PvaServer | None:
     p = publish.pva
     if p is None:
         return None
+    where = "publish.pva.interface"
+    check_reach(where, p.interface, insecure=publish.insecure, instead=PVA_EXPECTED)
     return PvaServer(p.prefix, p.interface, p.port, p.broadcast_port)
 
 
@@ -22,7 +28,8 @@ def outlets(publish: PublishSettings, pva: PvaServer | None) -> list[Sink]:
     sinks: list[Sink] = []
     if publish.documents:
         prefix = publish.documents_prefix.encode()
-        sinks.append(DocumentSink(publish.documents, prefix))
+        curve = curve_keys(publish.documents_curve, {})
+        sinks.append(DocumentSink(publish.documents, prefix, curve=curve))
     if publish.tiled is not None:
         t = publish.tiled
         sinks.append(

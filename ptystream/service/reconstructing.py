@@ -5,28 +5,38 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ptystream.config import Config
 from ptystream.errors import PtystreamError
 from ptystream.ingest.scans import ScanClosed, ScanCounts, ScanOpened
+from ptystream.publish.findings import findings
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
 from ptystream.service.announced import Announced
+from ptystream.service.budget import Budget
+from ptystream.service.geometry import documents_of, read_documents
 from ptystream.service.intake import Backlog
 from ptystream.service.offline import training_threads
+from ptystream.service.pixel_lag import PixelLags
 from ptystream.service.scan import NO_EXTRAS, Extras, ScanRun
+from ptystream.service.stretch import Stretch
+from ptystream.service.warm import Warm
 from ptystream.wire.messages import Exposure, ScanStart
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-AT_ONCE = 256
-"""Exposures moved into the store between two steps: 2 MB at 64², 32 MB at 256²."""
+AT_ONCE = 1024
+"""Exposures moved into the store between two steps: 0.3 ms each at 256², where a step
+takes 190 ms. At most 256 of them were fewer than come meanwhile at 1 kHz."""
 IDLE_S = 0.05
+SHOWN = 0.1
+"""Snapshots take at most this share of the engine's time: one of a canvas so large that
+they would take more comes later than ``publish.every_s``."""
 KEPT = 4096
 """Timings and ended scans kept until somebody takes them; the oldest go."""
 
@@ -55,6 +65,7 @@ class EngineState:
     lag_s: float = float("nan")
     detail: str = ""
     frames: FrameCounts = field(default_factory=FrameCounts)
+    geometry: Mapping[str, Any] = field(default_factory=dict)
     snapshot: Snapshot | None = None
 
 
@@ -102,17 +113,22 @@ class Reconstructing:
         extras: Extras = NO_EXTRAS,
         changed: Callable[[], None] = lambda: None,
         announced: Announced | None = None,
+        pixel_lags: PixelLags | None = None,
     ) -> None:
         """Store; ``frames`` says what came of a scan, None while it can't tell."""
+        self._pixel_lags = pixel_lags or PixelLags()
         self._announced = announced or Announced()
         self._config, self._backlog, self._sinks = config, backlog, sinks
         self._frames, self._extras, self._changed = frames, extras, changed
+        self.warm = Warm(config.warm)
+        self._budget = Budget(config.engine.budget)
         self._run: ScanRun | None = None
+        self._stretch = Stretch(config)
         self._ending: ScanCounts | None = None
         self._stopping = threading.Event()
         self._cut: Cut | None = None
         self._held = False
-        self._published_s = 0.0
+        self._publish_due_s = 0.0
         self._step_s = 0.0
         self._ignored = self._finished = 0
         self._detail = ""
@@ -177,8 +193,7 @@ class Reconstructing:
 
     def _turn(self) -> None:
         """Take what came, learn one step, publish when it is time."""
-        busy = self._run is not None and not self._held
-        for event in self._backlog.take(AT_ONCE, 0.0 if busy else IDLE_S):
+        for event in self._backlog.take(AT_ONCE, self._patience_s()):
             self._take(event)
         run = self._run
         if run is None:
@@ -187,17 +202,32 @@ class Reconstructing:
             run.cut("the service was stopped")
         elif self._cut is not None and self._cut.run == run.info.run:
             self._obey(run, self._cut)
-        if not self._held or run.done:
-            began_s = time.perf_counter()
-            if run.step():
-                self._step_s = time.perf_counter() - began_s
-                self._steps.append(self._step_s)
-            elif not run.done:
-                time.sleep(0.002)
+        if run.done or not self._rest_s(run):
+            self._step(run)
         if run.done:
             self._close(run)
-        elif time.monotonic() - self._published_s >= self._config.publish.every_s:
+        elif time.monotonic() >= self._publish_due_s:
             self._publish(run)
+
+    def _step(self, run: ScanRun) -> None:
+        """Learn one step, and note what it took."""
+        began_s = time.perf_counter()
+        if run.step():
+            self._step_s = time.perf_counter() - began_s
+            self._steps.append(self._step_s)
+            self._budget.spent(time.monotonic(), self._step_s)
+        elif not run.done:
+            time.sleep(0.002)
+
+    def _patience_s(self) -> float:
+        """Return how long to wait for events before there is something else to do."""
+        return IDLE_S if self._run is None else min(IDLE_S, self._rest_s(self._run))
+
+    def _rest_s(self, run: ScanRun) -> float:
+        """Return how long not to step: on hold, or as the budget says."""
+        if self._held:
+            return IDLE_S
+        return self._budget.rest_s(time.monotonic()) if run.phase == "live" else 0.0
 
     def _obey(self, run: ScanRun, cut: Cut) -> None:
         """End a run as it was asked."""
@@ -231,9 +261,10 @@ class Reconstructing:
         if self._run is None or self._run.start.scan != exposure.frame.scan:
             self._ignored += 1
             return
-        self._run.add(exposure)
+        self._run.add(self._stretch(exposure))
         self._lag_s = time.monotonic() - exposure.frame.arrived_s
         self._lags.append(self._lag_s)
+        self._pixel_lags.took(exposure.frame.arrived_s)
 
     def _open(self, event: ScanOpened) -> None:
         """Begin a scan; one that still refines is finished first."""
@@ -242,10 +273,17 @@ class Reconstructing:
             self._close(self._run)
         self._ending = None
         run = ScanRun(
-            event.start, self._config, run=str(uuid.uuid4()), extras=self._extras
+            event.start,
+            self._config,
+            run=str(uuid.uuid4()),
+            extras=self._extras,
+            warm=self.warm,
         )
+        found = read_documents(documents_of(event.start.meta), self._config)
+        self._stretch = Stretch(self._config, found)
         log.info("scan %s opened as run %s", event.start.scan, run.info.run)
         self._run, self._detail = run, ""
+        self._pixel_lags.forget()
         if event.joined_late:
             self._detail = "joined late: frames sent before are missing"
             log.warning("scan %s: %s", event.start.scan, self._detail)
@@ -255,9 +293,14 @@ class Reconstructing:
 
     def _publish(self, run: ScanRun) -> None:
         """Show the newest snapshot to every sink."""
-        self._published_s = time.monotonic()
+        began_s = time.monotonic()
         self._snapshot = run.snapshot()
+        took_s = time.monotonic() - began_s
+        self._publish_due_s = began_s + max(
+            self._config.publish.every_s, took_s / SHOWN
+        )
         if self._snapshot is not None:
+            self._pixel_lags.drew(run.info.run, self._snapshot.step)
             for sink in self._sinks:
                 sink.update(self._snapshot, self._counted(run))
         self._note()
@@ -265,9 +308,13 @@ class Reconstructing:
     def _close(self, run: ScanRun) -> None:
         """Keep the result."""
         self._snapshot, end = run.result()
+        if run.recon is not None and self._snapshot is not None:
+            self.warm.keep(run.info.run, run.geometry, run.recon, self._snapshot)
         frames = self._counted(run)
         self._finished += 1
         kept = self._snapshot is not None
+        if self._snapshot is not None:
+            self._pixel_lags.drew(run.info.run, self._snapshot.step)
         self._end(Finished(run.info, end, frames, kept), raw_uid_of(run.start))
         for sink in self._sinks:
             sink.stop(self._snapshot, frames, end)
@@ -306,10 +353,12 @@ class Reconstructing:
                 "raw_uid": raw_uid or None,
                 "run": finished.info.run,
                 "scan": finished.info.scan,
+                "started_s": finished.info.started_s,
                 "kept": finished.kept,
                 **asdict(finished.end),
                 "frames": asdict(finished.frames),
                 "quality": quality,
+                "health": findings(snapshot),
             },
         )
 
@@ -343,6 +392,7 @@ class Reconstructing:
             lag_s=self._lag_s,
             detail=self._detail,
             frames=self._counted(run) if run else frames or self.state.frames,
+            geometry=run.info.provenance["geometry"] if run else {},
             snapshot=self._snapshot,
         )
         self._changed()

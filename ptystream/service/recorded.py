@@ -7,7 +7,6 @@ from typing import Any
 
 from ptystream.config import DetectorSettings
 from ptystream.errors import ConfigError, DecodeError
-from ptystream.ingest.curve import ClientKeys
 from ptystream.ingest.endpoint import Endpoint
 from ptystream.ingest.preprocess import Passed, Preprocess
 from ptystream.ingest.protocols import PROTOCOLS, Decoder
@@ -18,6 +17,7 @@ from ptystream.tape.source import TAPE_LIMITS, Decoders, Encoded, TapeMessages
 from ptystream.tape.streams import Decode, streams_of
 from ptystream.tape.taps import Tap
 from ptystream.wire.columns import Columns
+from ptystream.wire.curve import ClientKeys
 from ptystream.wire.envelope import EncodedFrame, Envelope, Limits
 from ptystream.wire.messages import Calibration, Frame, Message, Samples
 

@@ -4,31 +4,22 @@ No thread and no socket: the service and the offline command drive it alike.
 """
 
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ptystream import __version__
 from ptystream.config import Config
 from ptystream.errors import ConfigError
-from ptystream.physics.probes import ProbeGrid, random
+from ptystream.physics.probes import ProbeGrid
 from ptystream.publish.sink import RunEnd, RunInfo
 from ptystream.recon.reconstruction import FIRST, Reconstruction
 from ptystream.recon.refine import Refiner
-from ptystream.recon.setting import Setting
+from ptystream.recon.setting import FirstProbe, Setting
 from ptystream.recon.snapshot import Snapshot
-from ptystream.recon.start import (
-    OPTICS,
-    from_mean_pattern,
-    from_optics,
-    with_as_many_modes,
-)
 from ptystream.service.believed import (
     any_doubtful,
     doubtful_from,
@@ -36,31 +27,21 @@ from ptystream.service.believed import (
     has_light,
     usable,
 )
-from ptystream.service.first_object import FirstObject, Seen
+from ptystream.service.extras import NO_EXTRAS, Extras
+from ptystream.service.first_object import Seen
+from ptystream.service.first_picture import first_picture
+from ptystream.service.first_probe import ProbeSources
 from ptystream.service.geometry import (
     documents_of,
     read_documents,
     resolve_geometry,
 )
 from ptystream.service.reach import Reach
+from ptystream.service.warm import Warm
 from ptystream.wire.messages import Exposure, ScanStart
 
+__all__ = ["NO_EXTRAS", "Extras", "ScanRun"]
 
-@dataclass(frozen=True)
-class Extras:
-    """What came beside the stream: probes ``[modes, k, k]``, a mask (True: usable).
-
-    ``probe`` is the input file's own, ``given_probe`` that of ``first_probe.file``,
-    ``given_object`` that of ``first_object.file``.
-    """
-
-    probe: np.ndarray | None = None
-    mask: np.ndarray | None = None
-    given_probe: np.ndarray | None = None
-    given_object: FirstObject | None = None
-
-
-NO_EXTRAS = Extras()
 Watch = Literal["error", "likelihood"]
 
 
@@ -74,15 +55,18 @@ class ScanRun:
         *,
         run: str,
         extras: Extras = NO_EXTRAS,
+        warm: Warm | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Check that the scan can be reconstructed.
+
+        ``warm`` has what the scans before left, if anything is to be handed on.
 
         Raises:
             ConfigError: geometry is missing, or the patterns have no usable shape.
         """
         self.start, self.config, self.extras = start, config, extras
-        self._clock = clock
+        self._clock, self._warm = clock, warm
         self.geometry = resolve_geometry(start, config)
         self.shape = usable_shape(start)
         self.info = RunInfo(run, start.scan, time.time(), self._provenance())
@@ -171,21 +155,37 @@ class ScanRun:
         return "done" if self.done else "refining"
 
     def snapshot(self) -> Snapshot | None:
-        """Return the reconstruction as it stands, or None before there is one."""
-        return self.recon.snapshot() if self.recon else None
+        """Return the reconstruction as it stands; before it, what scanning shows.
+
+        None while there is nothing to show.
+        """
+        if self.recon is not None:
+            return self.recon.snapshot()
+        return self._early() if self._first else None
 
     def result(self) -> tuple[Snapshot | None, RunEnd]:
         """Return the best state seen while refining, and how it all ended."""
         last = self.snapshot()
         best = self._best
         watch = self.config.refine.watch
-        if last is not None and not is_better(best, last, watch):
-            best = last
+        if last is not None:
+            best = with_last(best, last) if is_better(best, last, watch) else last
         why = self._refiner.why if self._refiner else None
         if self._enough and why != self._enough:
             why = f"{why or 'nothing to refine'}, after {self._enough}"
         waited = max(0.0, self._clock() - self._last_frame_s)
         return best, RunEnd(self._reason, why or "nothing to refine", waited)
+
+    def _early(self) -> Snapshot | None:
+        """Return the picture of too few exposures; None if they can't be used."""
+        if self.config.physics.model != "far":
+            return None
+        reach = self._reach_of(self._first)
+        near = [e for e in self._first if reach.takes(e.mean_m)]
+        try:
+            return first_picture(self._setting(near), near) if near else None
+        except ConfigError:
+            return None  # said when the reconstruction is to begin
 
     def _check(self, refiner: Refiner, now_s: float) -> None:
         """Measure, and keep the state if it is the best so far."""
@@ -201,37 +201,44 @@ class ScanRun:
     def _begin(self) -> None:
         """Build the reconstruction from the first exposures, and give them to it."""
         first, self._first = self._first, []
-        pixel_m = self.pixel_m
+        setting, self._reach = self._setting(first), self._reach_of(first)
+        self.recon = Reconstruction(setting, self.config.recon())
         patterns = np.stack([e.frame.counts for e in first])
         doubtful = self._doubtful(patterns.dtype)
-        mask = usable(patterns, doubtful, self.extras.mask)
-        setting = Setting(
-            size=self.shape[0],
-            pixel_m=pixel_m,
-            probe=self.first_probe(first),
-            mask=mask,
-            wide=any(e.frame.counts.dtype.itemsize > 2 for e in first),
-            wavelength_m=self.geometry.wavelength_m,
-            distance_m=self.geometry.distance_m,
-        )
-        y, x = np.median([e.mean_m for e in first], axis=0).tolist()
-        self._reach = Reach(
-            (y, x),
-            pixel_m,
-            self.shape,
-            self.config.scan.max_object_mpx,
-        )
-        self.recon = Reconstruction(setting, self.config.recon())
-        if any_doubtful(patterns, doubtful, mask):
+        if any_doubtful(patterns, doubtful, setting.mask):
             self.recon.exposures.doubt(doubtful)
         given = self.extras.given_object
         if given is not None:
-            places = np.array([e.mean_m for e in first]) / pixel_m
+            places = np.array([e.mean_m for e in first]) / setting.pixel_m
             corners = torch.from_numpy(places - self.shape[0] / 2)
             seen, slices = Seen(setting.probe, corners), self.config.object.slices
-            self.recon.stages.begin(*given.placed(pixel_m, slices, seen))
+            placed = given.placed(setting.pixel_m, slices, seen)
+            self.recon.stages.begin(*placed)
         for exposure in first:
             self._give(exposure)
+
+    def _setting(self, first: list[Exposure]) -> Setting:
+        """Return what the data are, by the first exposures."""
+        patterns = np.stack([e.frame.counts for e in first])
+        doubtful = self._doubtful(patterns.dtype)
+        probe = self.first_probe(first)
+        return Setting(
+            size=self.shape[0],
+            pixel_m=self.pixel_m,
+            probe=probe.waves,
+            mask=usable(patterns, doubtful, self.extras.mask),
+            wide=any(e.frame.counts.dtype.itemsize > 2 for e in first),
+            wavelength_m=self.geometry.wavelength_m,
+            distance_m=self.geometry.distance_m,
+            origin=probe.origin,
+            last=self._warm.offer(self.geometry, self.shape) if self._warm else None,
+        )
+
+    def _reach_of(self, first: list[Exposure]) -> Reach:
+        """Return how far the object may grow from the middle of the first."""
+        y, x = np.median([e.mean_m for e in first], axis=0).tolist()
+        most_mpx = self.config.scan.max_object_mpx
+        return Reach((y, x), self.pixel_m, self.shape, most_mpx)
 
     def _give(self, exposure: Exposure) -> None:
         """Hand an exposure to the reconstruction."""
@@ -262,52 +269,12 @@ class ScanRun:
         told = self.config.physics.saturated
         return doubtful_from(dtype, self.start.meta, told)
 
-    def first_probe(self, first: list[Exposure]) -> Tensor:
+    def first_probe(self, first: list[Exposure]) -> FirstProbe:
         """Return the first guess of the probe, from where the settings say."""
-        told = self.config.first_probe
-        sources = {
-            "file": lambda: self._given(self.extras.given_probe),
-            "optics": lambda: self._modelled(told.optics) if told.optics else None,
-            "stream": self._probe_of_stream,
-            "pattern": lambda: self._probe_of_patterns(
-                np.stack([e.frame.counts for e in first])
-            ),
-            "random": lambda: random(self.shape, self.config.engine.seed),
-        }
-        wanted = self.config.first_probe.source
-        for name in sources if self._any_source else (wanted,):
-            probe = sources[name]()
-            if probe is not None:
-                return with_as_many_modes(_lit(probe), self.config.probe.modes)
-        raise ConfigError(
-            f"first_probe.source {wanted!r}: scan {self.start.scan} has none"
-        )
-
-    @property
-    def _any_source(self) -> bool:
-        return self.config.first_probe.source == "auto"
-
-    def _probe_of_stream(self) -> Tensor | None:
-        """Return the input's own probe, or the one that its optics make."""
-        optics = self.start.meta.get("optics")
-        if self.extras.probe is not None or not isinstance(optics, Mapping):
-            return self._given(self.extras.probe)
-        if self._any_source and optics.get("kind") not in OPTICS:
-            return None
-        return self._modelled(optics)
-
-    def _modelled(self, optics: Mapping[str, Any]) -> Tensor:
-        """Return the probe that optics make."""
+        patterns = np.stack([e.frame.counts for e in first])
         grid = ProbeGrid(self.shape, self.pixel_m, self.geometry.wavelength_m)
-        return from_optics(optics, grid, defocus_m=self.config.first_probe.defocus_m)
-
-    def _probe_of_patterns(self, patterns: np.ndarray) -> Tensor:
-        """Return the probe of the mean pattern; in the near field, its root itself."""
-        patterns = filled(patterns, self._doubtful(patterns.dtype))
-        if self.config.physics.model == "far":
-            return from_mean_pattern(patterns)
-        mean = torch.from_numpy(patterns.astype(np.float64).mean(0))
-        return mean.sqrt().to(torch.complex64)
+        sources = ProbeSources(self.start, self.config, self.extras, grid)
+        return sources.first(filled(patterns, self._doubtful(patterns.dtype)))
 
     @property
     def pixel_m(self) -> tuple[float, float]:
@@ -317,17 +284,6 @@ class ScanRun:
             return self.geometry.object_pixel_m(self.shape)
         y, x = self.geometry.detector_pixel_m
         return y / physics.magnification, x / physics.magnification
-
-    def _given(self, probe: np.ndarray | None) -> Tensor | None:
-        """Return a file's probe; raise ConfigError unless it fits the patterns."""
-        if probe is None:
-            return None
-        if probe.shape[-2:] != self.shape:
-            raise ConfigError(
-                f"first probe of shape {probe.shape[-2:]}, expected {self.shape} "
-                f"as the patterns of scan {self.start.scan}"
-            )
-        return torch.from_numpy(probe.astype(np.complex64))
 
     def _provenance(self) -> dict[str, Any]:
         """Return what another needs to make this result again; safe as JSON."""
@@ -343,12 +299,16 @@ class ScanRun:
         }
 
 
-def _lit(probe: Tensor) -> Tensor:
-    """Return the probe; raise ConfigError if it is dark or not finite."""
-    power = float(probe.abs().square().sum())
-    if not 0 < power < math.inf:
-        raise ConfigError(f"first probe of power {power}: dark, or not finite")
-    return probe
+def with_last(best: Snapshot | None, last: Snapshot) -> Snapshot | None:
+    """Return the best with what the last knows of the run: resolution, convergence."""
+    if best is None:
+        return None
+    quality = dataclasses.replace(
+        best.quality,
+        resolution_m=last.quality.resolution_m,
+        converged=last.quality.converged,
+    )
+    return dataclasses.replace(best, quality=quality, frc=last.frc)
 
 
 def is_better(best: Snapshot | None, other: Snapshot, watch: Watch = "error") -> bool:

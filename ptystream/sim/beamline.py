@@ -12,6 +12,7 @@ from ptystream.sim.experiment import Experiment, build
 from ptystream.sim.pace import SLICE_S
 from ptystream.sim.run import THREADS, Progress, ScanReport, ScanRun
 from ptystream.sim.settings import SimulateSettings
+from ptystream.wire.curve import Admission
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,11 @@ class Beamline:
     detector: Sender
     encoder: Sender
 
-    def __init__(self, settings: SimulateSettings) -> None:
+    def __init__(
+        self, settings: SimulateSettings, curve: Admission | None = None
+    ) -> None:
         self._settings = settings
+        self._curve = curve
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -47,7 +51,9 @@ class Beamline:
         self.experiment = build(settings)
         with ExitStack() as stack:
             self.detector, self.encoder = (
-                stack.enter_context(Sender(address, pattern=settings.pattern))
+                stack.enter_context(
+                    Sender(address, pattern=settings.pattern, curve=self._curve)
+                )
                 for address in (settings.detector.address, settings.encoder.address)
             )
             self._stack = stack.pop_all()

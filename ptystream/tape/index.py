@@ -1,18 +1,21 @@
 """Where each record of a tape is, and when: known without reading the tape again.
 
-The index lies beside the tape, as ``NAME.index``. It is only a copy of what the tape
-says: one that is missing, damaged or of another tape is made anew, one of a tape that
-has grown is carried on. A damaged tape has none, so that its damage is told each time.
+The index lies beside the tape, as ``NAME.index``: a head, the streams' names as JSON,
+the rows. It is only a copy of what the tape says: one that is missing, damaged or of
+another tape is made anew, one of a tape that has grown is carried on. A damaged tape
+has none, so that its damage is told each time.
 """
 
 import contextlib
+import json
 import os
-import zipfile
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
+from zlib import crc32
 
 import numpy as np
 
@@ -29,6 +32,9 @@ ROW = np.dtype(
         ("stream", "<u2"),
     ]
 )
+MAGIC = b"PTYSINDX"
+_HEAD = struct.Struct(f"<8sI{fmt.PREAMBLE.size}sI")
+"""Magic, crc32 of what follows, the tape's preamble, bytes of the streams' names."""
 AT_ONCE = 1 << 16
 """Records gathered before they become rows of an array."""
 MAX_STREAMS = 1 << 16
@@ -82,15 +88,13 @@ def _blocks(tape: TapeReader, at: int, streams: list[str]) -> Iterator[np.ndarra
 def _kept(tape: TapeReader) -> tuple[np.ndarray, list[str]] | None:
     """Return what the index's file holds, if it is this tape's."""
     try:
-        with (
-            index_path(tape.path).open("rb") as raw,
-            np.load(raw, allow_pickle=False) as file,
-        ):
-            rows, streams = file["rows"], [str(name) for name in file["streams"]]
-            same = bytes(file["preamble"]) == _preamble(tape.path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        found = _decode(index_path(tape.path), tape.path)
+    except (OSError, ValueError, RecursionError):
         return None
-    if not same or rows.dtype != ROW or rows.ndim != 1 or not len(rows):
+    if found is None:
+        return None
+    rows, streams = found
+    if not len(rows) or int(rows["stream"].max()) >= max(len(streams), 1):
         return None
     last = next(tape.glances(int(rows["offset"][-1])), None)
     if last is None or (last.offset, last.end) != (rows["offset"][-1], rows["end"][-1]):
@@ -98,20 +102,34 @@ def _kept(tape: TapeReader) -> tuple[np.ndarray, list[str]] | None:
     return rows, streams
 
 
+def _decode(path: Path, tape: Path) -> tuple[np.ndarray, list[str]] | None:
+    """Return the rows and streams of a file that is whole and of this tape."""
+    if path.stat().st_size > 2 * tape.stat().st_size + _HEAD.size:
+        return None  # a record has more bytes on the tape than two rows: damage
+    raw = memoryview(path.read_bytes())
+    if len(raw) < _HEAD.size:
+        return None
+    magic, crc, preamble, names = _HEAD.unpack_from(raw)
+    body = raw[_HEAD.size :]
+    if (magic, crc, preamble) != (MAGIC, crc32(body), _preamble(tape)):
+        return None
+    streams = json.loads(bytes(body[:names]))
+    if not isinstance(streams, list):
+        return None
+    rows = np.frombuffer(body[names:], ROW)
+    return rows, [str(name) for name in cast("list[object]", streams)]
+
+
 def _keep(tape: TapeReader, index: TapeIndex) -> None:
     """Write the index's file; where that isn't allowed there will be none."""
     path = index_path(tape.path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    preamble = np.frombuffer(_preamble(tape.path), np.uint8)
+    names = json.dumps(index.streams).encode()
+    body = names + index.rows.tobytes()
+    head = _HEAD.pack(MAGIC, crc32(body), _preamble(tape.path), len(names))
     with contextlib.suppress(OSError):
         try:
-            with part.open("wb") as file:
-                np.savez(
-                    file,
-                    rows=index.rows,
-                    streams=np.array(index.streams),
-                    preamble=preamble,
-                )
+            part.write_bytes(head + body)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

@@ -8,6 +8,8 @@ import zmq
 from ptystream.errors import ConfigError
 from ptystream.tape.format import Record
 from ptystream.tape.streams import Pattern
+from ptystream.wire.curve import Admission
+from ptystream.wire.door import Door
 
 Speech = Literal["pub", "push", "rep", "tcp"]
 SPEECH: dict[Pattern, Speech] = {
@@ -59,7 +61,8 @@ class ZmqOutlet:
     A message that finds its queue (of ``high_water`` messages) full, or no question,
     waits up to ``patience_s``, then is dropped; the caller counts it. While the queue
     stays full the next ones are dropped at once: a peer that hangs costs its patience
-    once. Leaving waits up to ``linger_s`` for what is queued.
+    once. Leaving waits up to ``linger_s`` for what is queued. With ``curve`` it serves
+    only those who are listed there, encrypted.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class ZmqOutlet:
         high_water: int = 1000,
         patience_s: float = 1.0,
         linger_s: float = 5.0,
+        curve: Admission | None = None,
     ) -> None:
         self.address = address
+        self._door = Door(curve)
         self._speech = speech
         self._high_water = high_water
         self._patience_ms = round(patience_s * 1000)
@@ -88,10 +93,14 @@ class ZmqOutlet:
         self._socket.setsockopt(zmq.SNDTIMEO, self._patience_ms)
         if self._speech == "pub":
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self._door.open(self._context)
+        self._door.guard(self._socket)
         try:
             self._socket.bind(self.address)
         except zmq.ZMQError as e:
-            self._context.destroy(linger=0)
+            self._socket.close(linger=0)
+            self._door.close()
+            self._context.term()
             raise ConfigError(f"outlet {self.address!r}: {e}") from e
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         return self
@@ -102,7 +111,9 @@ class ZmqOutlet:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._context.destroy(linger=self._linger_ms)
+        self._socket.close(linger=self._linger_ms)
+        self._door.close()
+        self._context.term()
 
     def wait_for_peer(self, timeout_s: float) -> bool:
         """Wait until someone subscribes (pub), pulls (push) or asks (rep)."""

@@ -40,7 +40,8 @@ def streams_of(header: Mapping[str, Any]) -> dict[str, StreamInfo]:
     ``det`` and ``pos`` in ``ptys``.
     """
     told = header.get("taps")
-    infos = [_info(entry) for entry in told if isinstance(entry, dict)] if told else []
+    entries = told if isinstance(told, list) else []
+    infos = [_info(entry) for entry in entries if isinstance(entry, dict)]
     found = {info.stream: info for info in infos}
     return found or {name: StreamInfo(name) for name in ("det", "pos")}
 

@@ -65,7 +65,8 @@ def expected_images(config: Mapping[str, Any]) -> int | None:
     images, triggers = _number(config, "nimages"), _number(config, "ntrigger")
     if config.get("trigger_mode") in ("exte", "inte"):  # an image for each trigger
         return triggers
-    return None if images is None else images * (triggers or 1)
+    images = None if images is None else images * (triggers or 1)
+    return images if images is None or images < MAX_INDEX else None
 
 
 def _shape(config: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -24,6 +24,8 @@ from ptystream.wire.messages import ScanEnd, ScanStart
 
 MAX_HEADER_BYTES = 1 << 16
 MAX_PARTS = 4096
+MAX_PULSES = 4096
+"""Of a train, which has at most 2700: each becomes a message of some 700 bytes."""
 _TYPES = {"uint8": "|u1", "uint16": "<u2", "uint32": "<u4"}
 _NAMES = {"|u1": "uint8", "<u2": "uint16", "<u4": "uint32"}
 _PULSES = ("image.cellId", "image.pulseId")
@@ -89,8 +91,10 @@ class KaraboDecoder:
         messages: list[ScanStart | EncodedFrame | ScanEnd] = []
         if not self._scan or train.number < self._last or len(stack) != self._pulses:
             messages += self._begin(train, shape, dtype, len(stack))
-        self._last = max(self._last, train.number)
         first = (train.number - self._first) * len(stack)
+        if first + len(stack) > MAX_INDEX:
+            raise DecodeError(f"train {train.number}, the scan's first {self._first}")
+        self._last = max(self._last, train.number)
         for pulse, image in enumerate(stack):
             payload = codecs.encode(image, "raw")
             index = first + pulse
@@ -189,6 +193,8 @@ def _pixels(train: _Train, limits: Limits) -> tuple[str, np.ndarray]:
         raise DecodeError(f"{len(train.payload)} bytes of pixels, expected {nbytes}")
     array = np.frombuffer(train.payload, dtype).reshape(image.shape)
     stack = _pulses_first(array, train.pulses)
+    if len(stack) > MAX_PULSES:
+        raise DecodeError(f"{len(stack)} pulses of a train, at most {MAX_PULSES}")
     size = stack[0].nbytes
     if size > limits.max_frame_bytes:
         raise DecodeError(f"image of {size} bytes, at most {limits.max_frame_bytes}")

@@ -216,8 +216,9 @@ class DataPort:
 
 def decode_header(text: bytes) -> Header:
     """Return the header of one acquisition; raise DecodeError and nothing else."""
-    if b"<!" in text:  # an entity could grow without bound
-        raise DecodeError("data port: a header with <!")
+    # An entity could grow without bound, and in UTF-16 wouldn't be seen.
+    if b"<!" in text or b"\0" in text:
+        raise DecodeError("data port: a header with <! or NUL")
     try:
         root = ElementTree.fromstring(text)
         data = root.find("data")

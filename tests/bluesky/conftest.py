@@ -12,7 +12,26 @@ from bluesky.run_engine import call_in_bluesky_event_loop
 from ptystream.errors import DecodeError
 from ptystream.publish.control import LOOPBACK, ControlServer
 
-QUALITY = {"held_out_error": 0.2, "covered": 0.5}
+SETTINGS = {
+    "presets": ["profiles/hxn"],
+    "object_field": "auto",
+    "object_slices": 1,
+    "probe_field": "pixels",
+    "probe_modes": 2,
+    "model": "far",
+    "loss": "smooth_l1",
+    "batch": 64,
+    "store": 4096,
+    "held_out": 0.05,
+    "halves": False,
+    "seed": 0,
+}
+GEOMETRY = {
+    "wavelength_m": 1.24e-10,
+    "distance_m": 2.05,
+    "detector_pixel_m": [75e-6, 55e-6],
+    "origins": {"wavelength_m": "baseline: dcm_th", "distance_m": "stream"},
+}
 
 
 class Scripted:
@@ -33,6 +52,8 @@ class Scripted:
             "stack": {"name": "", "written": 0, "error": ""},
             "frames": {"received": 0, "lost": {}},
             "quality": {},
+            "settings": SETTINGS,
+            "geometry": {},
             "lag_s": None,
             "step": 0,
         }
@@ -80,6 +101,7 @@ class Scripted:
             armed=None,
             frames={"received": frames, "lost": {}},
             quality={"held_out_error": error, "covered": 0.5},
+            geometry=GEOMETRY,
             step=frames,
         )
 
@@ -94,6 +116,7 @@ class Scripted:
             "quality": {"held_out_error": error, "covered": 1.0},
         }
         idle = {"state": "idle", "run": None, "scan": None, "raw_uid": None}
+        idle["geometry"] = {}
         self.becomes(last=last, **idle)
 
     def _command(self, name: str) -> Callable[[dict[str, Any]], Any]:

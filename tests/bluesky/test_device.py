@@ -1,6 +1,7 @@
 """PtychoLive in a real RunEngine, before the service's real sockets."""
 
 import asyncio
+import math
 import threading
 import time
 
@@ -13,6 +14,7 @@ from bluesky.utils import FailedStatus
 from ophyd_async.core import NotConnectedError, init_devices, set_mock_value
 
 from ptystream.bluesky.device import ROWS, PtychoInfo, PtychoLive
+from ptystream.bluesky.recorded import RECORDED
 from tests.bluesky.conftest import named, rows
 
 
@@ -64,6 +66,7 @@ def test_a_step_scan_reads_the_open_run(engine, service, live, documents):
     assert event["data"]["live-derived_uid"] == "derived-a"
     (descriptor,) = named(documents, "descriptor")
     assert sorted(descriptor["hints"]["live"]["fields"]) == [
+        "live-converged",
         "live-coverage",
         "live-frames",
         "live-frames_lost",
@@ -71,10 +74,41 @@ def test_a_step_scan_reads_the_open_run(engine, service, live, documents):
         "live-lag_s",
         "live-resolution_m",
     ]
-    configuration = descriptor["configuration"]["live"]["data"]
-    assert configuration["live-version"] == "1"
-    assert configuration["live-instance"] == service.server.instance
     assert descriptor["data_keys"]["live-lag_s"]["units"] == "s"
+
+
+def test_each_run_records_how_it_is_reconstructed_and_where_its_geometry_is_from(
+    engine, service, live, documents
+):
+    service.opens("a")
+    time.sleep(0.2)
+    engine(bp.count([live]))
+    (descriptor,) = named(documents, "descriptor")
+    recorded = descriptor["configuration"]["live"]
+    data = {k.removeprefix("live-"): v for k, v in recorded["data"].items()}
+    assert set(data) == set(RECORDED)
+    assert data["version"] == "1"
+    assert data["instance"] == service.server.instance
+    assert data["presets"] == "profiles/hxn"
+    assert (data["object_field"], data["probe_modes"]) == ("auto", 2)
+    assert (data["wavelength_m"], data["distance_m"]) == (1.24e-10, 2.05)
+    assert (data["detector_pixel_y_m"], data["detector_pixel_x_m"]) == (75e-6, 55e-6)
+    assert data["origins"] == "distance_m: stream; wavelength_m: baseline: dcm_th"
+    assert recorded["data_keys"]["live-wavelength_m"]["units"] == "m"
+    assert recorded["data_keys"]["live-halves"]["dtype"] == "boolean"
+
+
+def test_a_geometry_is_that_of_ones_own_run(engine, service, live):
+    service.opens("another")
+    time.sleep(0.2)
+
+    async def armed():
+        await live.arm(PtychoInfo("mine"))
+        return await live.wavelength_m.get_value(), await live.origins.get_value()
+
+    wavelength_m, origins = call_in_bluesky_event_loop(armed())
+    assert math.isnan(wavelength_m)
+    assert origins == ""
 
 
 def test_a_service_that_is_not_there_does_not_connect(engine):

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 MODULES = (
-    "adaptive callbacks device documents images link plans refine signals simulated "
-    "suspender targets values"
+    "adaptive callbacks device documents images link peer plans recorded refine "
+    "signals simulated suspender targets values"
 ).split()
 
 

@@ -43,6 +43,25 @@ def test_frames_that_lag_hold_the_plan_until_they_come_in_time(engine, service, 
     bad.join(), good.join()
 
 
+def test_a_fault_in_the_data_holds_the_plan_and_is_named(engine, service, live):
+    finding = {"fault": "positions lag", "detail": "by 2 frames", "sure": 0.9}
+    service.opens("a")
+    suspender = suspend_on_bad_data(live, settle_s=0)
+    engine.install_suspender(suspender)
+    service.becomes(health=[finding])
+    said = ""
+    deadline_s = time.monotonic() + 5
+    while not said and time.monotonic() < deadline_s:
+        said = suspender.get_futures()[1]
+    assert "live: positions lag" in said
+    over = threading.Timer(0.5, lambda: service.ends("a"))
+    over.start()
+    assert 0.5 < points(engine) < 5
+    assert suspender.get_futures() == ([], "")
+    engine.remove_suspender(suspender)
+    over.join()
+
+
 def test_a_service_that_is_gone_holds_the_plan(engine, service, live):
     suspender = suspend_on_bad_data(live, settle_s=0)
     engine.install_suspender(suspender)

@@ -57,6 +57,24 @@ def test_a_long_scan_keeps_every_region():
     assert kept.min() >= 5, kept
 
 
+@pytest.mark.parametrize("order", ["raster", "snake", "random"])
+@pytest.mark.parametrize("step", [0.5, 1.4, 1.6])
+def test_no_region_is_emptied_whatever_the_path(step, order):
+    """Ten stores of frames; in 16 regions at least a fifth of their share stays."""
+    y, x = np.mgrid[:40, :50] * step
+    if order == "snake":
+        x[1::2] = x[1::2, ::-1].copy()
+    places = np.stack([y.ravel(), x.ravel()], 1)
+    if order == "random":
+        places = np.random.default_rng(0).permutation(places)
+    store = filled(places, 200)
+    top = places.max(0) + step
+    kept, *_ = np.histogram2d(
+        *store.position_px.T, bins=4, range=[(0, top[0]), (0, top[1])]
+    )
+    assert kept.min() >= 0.2 * 200 / 16, kept
+
+
 def test_a_place_visited_again_and_again_cannot_push_out_the_rest():
     once = np.stack([np.arange(32) * 4.0, np.zeros(32)], 1)
     again = np.zeros((1000, 2))
@@ -109,6 +127,32 @@ def test_fresh_exposures_come_first_while_live():
     mix = Mix(fresh=0.5, poor=0.0, newest=100)
     picked = np.concatenate([sampler.pick(mix) for _ in range(100)])
     assert 0.45 < (store.order[picked] >= 3900).mean() < 0.6
+
+
+def test_what_was_never_picked_is_as_poorly_fitted_as_can_be():
+    rng = np.random.default_rng(0)
+    store = filled(rng.uniform(0, 1000, (400, 2)), 500)
+    sampler = Sampler(store, batch=10, reach=1e3, seed=0)
+    sampler.loss[:] = 1.0
+    poor = Mix(0.0, 1.0)
+    for index in range(400, 440):
+        store.put(index, np.zeros((8, 8), np.uint16), rng.uniform(0, 1000, 2))
+    first = np.concatenate([sampler.pick(poor) for _ in range(6)])
+    assert (first >= 400).mean() > 0.3
+    assert not np.isinf(sampler.loss[first]).any()  # once picked, like any other
+    later = np.concatenate([sampler.pick(poor) for _ in range(30)])
+    assert (later[-100:] >= 400).mean() < 0.2
+
+
+def test_losses_from_before_a_slot_was_used_again_are_not_taken():
+    store = filled(np.random.default_rng(0).uniform(0, 40, (60, 2)), 60)
+    sampler = Sampler(store, batch=8, reach=1e3, seed=0)
+    seen = np.arange(60.0)
+    seen[7] = np.inf  # not picked yet
+    reused = store.put(60, np.zeros((8, 8), np.uint16), np.zeros(2))
+    sampler.saw(seen, arrivals=60)
+    expected = np.where(np.isin(np.arange(60), [7, reused]), 0, seen)
+    np.testing.assert_array_equal(sampler.loss, expected)
 
 
 def test_poorly_fitted_exposures_are_preferred():

@@ -101,6 +101,7 @@ def test_a_paper_s_recipe_is_one_flag(scan, tmp_path, capsys, recipe):
     assert np.isfinite(read_result(out).object).all()
     config = read_result(out).provenance["config"]
     assert config["engine"]["adam"] == "published"
+    assert config["publish"]["presets"] == [f"recipes/{recipe}"]
     assert (
         config["object"]["field"] == read_preset("recipes", recipe)["object"]["field"]
     )

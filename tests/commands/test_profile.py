@@ -28,6 +28,7 @@ def test_check_config_prints_what_a_profile_amounts_to(capsys, tmp_path):
     assert printed["detector"]["curve"] == "env"
     assert printed["positions"]["y"]["column"] == "INENC3.VAL"
     assert printed["positions"]["per_frame"] == 5
+    assert printed["publish"]["presets"] == ["profiles/hxn"]
     assert printed["detector"]["ring_mib"] == 64
     energy = printed["geometry"]["baseline"]["energy_ev"]
     assert (energy["keys"], energy["spacing_m"]) == (["dcm_th"], 3.1355893e-10)

@@ -1,75 +1,53 @@
 """CURVE against a real server socket that knows its clients' keys."""
 
-import base64
 import contextlib
 import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
+import numpy as np
 import pytest
 import zmq
-import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
-from zmq.utils import z85
 
 from ptystream.errors import ConfigError
-from ptystream.ingest.curve import (
-    ClientKeys,
-    client_keys,
-    environment_keys,
-    server_keys,
-)
 from ptystream.ingest.endpoint import Endpoint, parse_endpoint
+from ptystream.ingest.positions import PositionReader
 from ptystream.ingest.process import ReceiverProcess
 from ptystream.ingest.sender import Sender
 from ptystream.ingest.subscription import Subscription
 from ptystream.wire import native
+from ptystream.wire.curve import server_keys
 from ptystream.wire.envelope import Limits
-from ptystream.wire.messages import Heartbeat, ScanStart
+from ptystream.wire.messages import Heartbeat, Samples, ScanStart
+from tests.keyring import Keyring
 
 BEAT = native.encode(Heartbeat("a", "det"), seq=0, sent_ns=0)
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    """A folder of certificates: server, client, stranger."""
-    for name in ("server", "client", "stranger"):
-        _, secret = zmq.auth.create_certificates(tmp_path, name)
-        Path(secret).chmod(0o600)
-    return tmp_path
-
-
-def of(folder: Path, client: str = "client", server: str = "server") -> ClientKeys:
-    return client_keys(folder / f"{server}.key", folder / f"{client}.key_secret")
-
-
 @contextlib.contextmanager
-def detector(keys: Path) -> Iterator[tuple[zmq.Socket[bytes], Endpoint]]:
-    """A PUSH socket that lets only ``client`` in."""
-    allowed = keys / "allowed"
-    allowed.mkdir()
-    (allowed / "client.key").write_bytes((keys / "client.key").read_bytes())
+def detector(keyring: Keyring) -> Iterator[tuple[zmq.Socket[bytes], Endpoint]]:
+    """A PUSH socket that lets only ``viewer`` in, by ZeroMQ's own means."""
     with zmq.Context() as context:
         guard = ThreadAuthenticator(context)
         guard.start()
         try:
-            guard.configure_curve(location=str(allowed))
+            guard.configure_curve(location=str(keyring.folder / "readers"))
             with context.socket(zmq.PUSH) as push:
                 push.setsockopt(zmq.LINGER, 0)
-                server_keys(keys / "server.key_secret").apply(push)
+                server_keys(keyring.secret("service")).apply(push)
                 port = push.bind_to_random_port("tcp://127.0.0.1")
                 yield push, Endpoint("ptys", "pull", f"tcp://127.0.0.1:{port}")
         finally:
             guard.stop()
 
 
-def test_the_right_keys_get_messages(keys):
+def test_the_right_keys_get_messages(keyring):
     with (
-        detector(keys) as (push, endpoint),
+        detector(keyring) as (push, endpoint),
         Subscription(
-            endpoint, streams=["det"], limits=Limits(), curve=of(keys)
+            endpoint, streams=["det"], limits=Limits(), curve=keyring.of("viewer")
         ) as subscription,
     ):
         assert push.poll(5000, zmq.POLLOUT)
@@ -83,12 +61,12 @@ def test_the_right_keys_get_messages(keys):
 
 
 @pytest.mark.parametrize(
-    "who", [{"client": "stranger"}, {"server": "stranger"}, None], ids=str
+    "who", [("stranger", "service"), ("viewer", "stranger"), None], ids=str
 )
-def test_wrong_keys_get_nothing_and_it_is_told(keys, who, caplog):
-    curve = None if who is None else of(keys, **who)
+def test_wrong_keys_get_nothing_and_it_is_told(keyring, who, caplog):
+    curve = None if who is None else keyring.of(*who)
     with (
-        detector(keys) as (push, endpoint),
+        detector(keyring) as (push, endpoint),
         Subscription(
             endpoint, streams=["det"], limits=Limits(), curve=curve
         ) as subscription,
@@ -103,25 +81,26 @@ def test_wrong_keys_get_nothing_and_it_is_told(keys, who, caplog):
         assert subscription.disconnects == 0
         # One who comes with the right keys is served all the same.
         with Subscription(
-            endpoint, streams=["det"], limits=Limits(), curve=of(keys)
+            endpoint, streams=["det"], limits=Limits(), curve=keyring.of("viewer")
         ) as right:
             assert push.poll(5000, zmq.POLLOUT)
             push.send_multipart(BEAT)
             assert right.socket.poll(5000)
     assert "CURVE" in caplog.text
-    assert of(keys).secret not in caplog.text
+    assert keyring.of("viewer").secret not in caplog.text
 
 
 @pytest.mark.system
-def test_a_receiver_process_is_told_its_keys_without_a_trace(keys):
+def test_a_receiver_process_is_told_its_keys_without_a_trace(keyring):
     with (
-        Sender(curve=server_keys(keys / "server.key_secret")) as sender,
+        Sender(curve=keyring.admission()) as sender,
         ReceiverProcess(
-            parse_endpoint(sender.address.replace("tcp", "ptys+sub")), curve=of(keys)
+            parse_endpoint(sender.address.replace("tcp", "ptys+sub")),
+            curve=keyring.of("viewer"),
         ) as receiver,
         ReceiverProcess(
             parse_endpoint(sender.address.replace("tcp", "ptys+sub")),
-            curve=of(keys, server="stranger"),
+            curve=keyring.of("viewer", server="stranger"),
         ) as other,
     ):
         assert sender.wait_for_subscribers(10)
@@ -138,75 +117,29 @@ def test_a_receiver_process_is_told_its_keys_without_a_trace(keys):
         for place in ("cmdline", "environ"):
             told = Path(f"/proc/{receiver.pid}/{place}")
             if told.exists():
-                assert of(keys).secret.encode() not in told.read_bytes()
+                assert keyring.of("viewer").secret.encode() not in told.read_bytes()
 
 
-def test_keys_are_never_shown(keys):
-    client = of(keys)
-    for text in (repr(client), str(client), f"{client}"):
-        assert client.secret not in text
-    again = msgspec.json.decode(msgspec.json.encode(client), type=ClientKeys)
-    assert again == client
+@pytest.mark.parametrize("pattern", ["pub", "push"])
+def test_a_sender_lets_in_who_is_listed_and_nobody_else(keyring, pattern):
+    with Sender(curve=keyring.admission(), pattern=pattern) as sender:
+        kind = "sub" if pattern == "pub" else "pull"
+        url = sender.address.replace("tcp", f"ptys+{kind}")
+        for curve in (keyring.of("stranger"), None):
+            with PositionReader(parse_endpoint(url), curve=curve) as reader:
+                assert not sender.wait_for_subscribers(0.5)
+                assert not reader.stats().connected
+        with PositionReader(parse_endpoint(url), curve=keyring.of("viewer")) as reader:
+            assert sender.wait_for_subscribers(10)
+            sender.send(ScanStart("s", "pos"))
+            sender.send(Samples("s", 0, 1, np.zeros((1, 2))))
+            deadline = time.monotonic() + 10
+            got = []
+            while len(got) < 2 and time.monotonic() < deadline:
+                got += reader.poll(time.monotonic())
+        assert [type(message) for message in got] == [ScanStart, Samples]
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
-def test_a_secret_that_others_may_read_is_refused(keys, mode):
-    (keys / "client.key_secret").chmod(mode)
-    with pytest.raises(ConfigError, match="chmod 600"):
-        of(keys)
-
-
-def test_files_that_are_no_keys_are_refused(keys):
-    (keys / "server.key").write_text("rubbish")
-    with pytest.raises(ConfigError, match=r"server\.key"):
-        of(keys)
-    with pytest.raises(ConfigError, match="No such file"):
-        server_keys(keys / "nobody.key_secret")
-    (keys / "stranger.key").chmod(0o600)
-    with pytest.raises(ConfigError, match="expected a secret key"):
-        server_keys(keys / "stranger.key")
-
-
-def test_half_a_pair_is_refused(keys):
-    path = keys / "client.key_secret"
-    mine = of(keys)
-    path.write_text(path.read_text().replace(mine.public, mine.server))
-    with pytest.raises(ConfigError, match="another's") as error:
-        client_keys(keys / "stranger.key", path)
-    assert mine.secret not in str(error.value)
-
-
-def variables(keys: ClientKeys) -> dict[str, str]:
-    return {
-        "SERVER_PUBLIC_KEY": keys.server,
-        "CLIENT_PUBLIC_KEY": keys.public,
-        "CLIENT_SECRET_KEY": keys.secret,
-    }
-
-
-def test_keys_of_the_environment_in_either_form(keys):
-    mine = of(keys)
-    assert environment_keys(variables(mine)) == mine
-    in_base64 = {
-        name: base64.b64encode(z85.decode(key)).decode()
-        for name, key in variables(mine).items()
-    }
-    assert environment_keys(in_base64) == mine
-    assert environment_keys({"HOME": "/"}) is None
-
-
-@pytest.mark.parametrize("missing", ["SERVER_PUBLIC_KEY", "CLIENT_SECRET_KEY"])
-def test_some_of_the_environments_keys_are_no_keys(keys, missing):
-    """Pitfall 8: partial key sets look like a timeout unless they are refused."""
-    given = variables(of(keys))
-    given[missing] = " "
-    with pytest.raises(ConfigError, match=missing):
-        environment_keys(given)
-
-
-@pytest.mark.parametrize("text", ["short", "x" * 40, "~" * 40, "=" * 44, "é" * 40])
-def test_a_key_that_is_none_is_refused_without_being_shown(keys, text):
-    given = {**variables(of(keys)), "CLIENT_SECRET_KEY": text}
-    with pytest.raises(ConfigError, match="CLIENT_SECRET_KEY") as error:
-        environment_keys(given)
-    assert text not in str(error.value)
+def test_a_pandabox_has_no_encryption_so_keys_for_it_are_refused(keyring):
+    with pytest.raises(ConfigError, match="can't be encrypted"):
+        PositionReader(parse_endpoint("panda://box"), curve=keyring.of("viewer"))

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from ptystream.config import Config
 from ptystream.errors import ConfigError, DecodeError
-from ptystream.ingest.curve import VARIABLES, environment_keys
 from ptystream.ingest.encoders import Axis, EncoderTable
 from ptystream.ingest.endpoint import check_taking, parse_endpoint
 from ptystream.ingest.pairing import Pairing
@@ -36,6 +35,7 @@ from ptystream.ingest.scans import (
 )
 from ptystream.wire.codecs import Encoding
 from ptystream.wire.columns import Columns
+from ptystream.wire.curve import VARIABLES, environment_keys
 from ptystream.wire.dectris import DectrisDecoder
 from ptystream.wire.dectris_encode import DectrisEncoder
 from ptystream.wire.envelope import EncodedFrame, Limits, UnknownKind

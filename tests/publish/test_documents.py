@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from ptystream.publish.documents import DerivedRun
 from ptystream.publish.metadata import MAX_DEPTH, clean
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
+from ptystream.recon.findings import Finding
+from ptystream.recon.snapshot import Quality
 
 FRAMES = FrameCounts(expected=100, received=40, paired=38, lost={"ring_full": 2})
 END = RunEnd("complete", "converged", 2.5)
@@ -121,12 +123,26 @@ def test_an_event_tells_quality_frames_and_where_the_object_is(info, snapshot):
     assert (data["frames_expected"], data["frames_lost"]) == (100, 2)
     assert (data["object_rows"], data["object_columns"]) == (40, 56)
     assert (data["object_origin_y"], data["object_origin_x"]) == (-1e-6, 2e-6)
+    assert (data["converged"], data["health"]) == (False, "")
+    assert data["rung"] == "reconstruction"
     descriptor = documents["descriptor"]
     assert descriptor["name"] == "recon"
     assert descriptor["data_keys"]["object_origin_y"]["units"] == "m"
     assert set(descriptor["data_keys"]) == set(data)
     configuration = descriptor["configuration"]["ptystream"]["data"]
     assert configuration["object_pixel"] == [10e-9, 12e-9]
+
+
+def test_an_event_tells_what_the_engine_knows_of_the_result_and_of_the_data(
+    info, snapshot
+):
+    found = Finding("positions lag", "start them with the first frame", 0.93)
+    quality = Quality(resolution_m=2e-8, converged=True)
+    shot = snapshot(quality=quality, health=(found,), rung="stxm")
+    data = dict(whole_run(info(), [shot])[1:3])["event"]["data"]
+    assert (data["resolution_m"], data["converged"]) == (2e-8, True)
+    assert data["health"] == "positions lag (93%): start them with the first frame"
+    assert data["rung"] == "stxm"
 
 
 @pytest.mark.parametrize(

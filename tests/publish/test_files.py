@@ -1,6 +1,6 @@
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import h5py
@@ -15,6 +15,8 @@ from ptystream.publish.files import FileSink, Result, read_result, write_result
 from ptystream.publish.history import COLUMNS, History
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, RunEnd
+from ptystream.recon.metrics import Frc
+from ptystream.recon.snapshot import Quality
 
 FRAMES = FrameCounts(received=3, lost={"a": 1, "b": 2})
 END = RunEnd("complete", "converged", 1.0)
@@ -34,6 +36,9 @@ def result(snapshot) -> Result:
         scan="s",
         seed=5,
         provenance={"configuration": {"a": [1, 2]}, "long": "x" * 200_000},
+        quality=Quality(held_out_error=0.1, resolution_m=2e-8, converged=True),
+        confidence=np.linspace(0, 1, 40 * 56, dtype=np.float32).reshape(40, 56),
+        frc=Frc(np.arange(1.0, 4), np.array([1.0, 0.8, 0.1]), np.full(3, 30.0)),
     )
 
 
@@ -46,6 +51,11 @@ def test_what_is_written_is_read(tmp_path, snapshot):
         assert getattr(got, name).dtype == getattr(wrote, name).dtype
     for name in ("pixel_m", "origin_m", "run", "scan", "seed", "version", "provenance"):
         assert getattr(got, name) == getattr(wrote, name)
+    np.testing.assert_array_equal(got.confidence, wrote.confidence)
+    assert asdict(got.quality) == pytest.approx(asdict(wrote.quality), nan_ok=True)
+    assert got.quality.converged is True
+    for name, column in asdict(wrote.frc).items():
+        np.testing.assert_array_equal(getattr(got.frc, name), column)
     np.testing.assert_array_equal(got.history["time_s"], [0, 1, 2])
     assert [p.name for p in path.parent.iterdir()] == ["result.h5"]
 
@@ -60,14 +70,31 @@ def test_the_layout_is_the_documented_one(tmp_path, snapshot):
         assert file.attrs["NX_class"] == "NXroot"
         assert file["history"].attrs["NX_class"] == "NXdata"
         assert file.attrs["default"] == "history"
+        assert file["confidence"].dtype == np.float32
+        np.testing.assert_allclose(file["confidence"].attrs["origin_m"], [-1e-6, 2e-6])
+        assert file["quality"].attrs["resolution_m"] == 2e-8
+        assert set(file["frc"]) == {
+            "frequency_per_m",
+            "correlation",
+            "samples",
+            "half_bit",
+        }
         assert {"version", "seed", "run", "scan", "provenance"} <= set(file.attrs)
 
 
 def test_a_truth_file_needs_only_object_probe_and_place(tmp_path, snapshot):
-    bare = replace(result(snapshot), coverage=None, positions_m=None, history={})
+    bare = replace(
+        result(snapshot),
+        coverage=None,
+        positions_m=None,
+        history={},
+        quality=None,
+        confidence=None,
+        frc=None,
+    )
     write_result(tmp_path / "truth.h5", replace(bare, seed=None))
     got = read_result(tmp_path / "truth.h5")
-    assert got.coverage is None
+    assert got.coverage is got.confidence is got.quality is got.frc is None
     assert got.positions_m is None
     assert got.seed is None
 
@@ -91,8 +118,10 @@ def test_a_truth_file_needs_only_object_probe_and_place(tmp_path, snapshot):
             lambda f: (f.__delitem__("coverage"), f.update(coverage=np.ones((4, 4)))),
             "/coverage",
         ),
+        (lambda f: f["frc"].__delitem__("correlation"), "frc/correlation"),
+        (lambda f: f["quality"].attrs.__setitem__("loss", "x"), "x"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_a_damaged_file_says_what_it_lacks(tmp_path, snapshot, damage, message):
     path = tmp_path / "r.h5"

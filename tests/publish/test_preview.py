@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from ptystream.errors import DecodeError
 from ptystream.publish import view
 from ptystream.publish.images import decode_picture, encode_picture
-from ptystream.publish.preview import make_preview
+from ptystream.publish.preview import PLACES, PreviewSink, make_preview, pattern, places
+from ptystream.recon.snapshot import Latest
 
 
 def named(picture):
@@ -94,3 +95,65 @@ def test_a_damaged_preview_is_a_decode_error_or_a_picture(data):
     except DecodeError:
         return
     assert picture.images[0].pixels.size == 6
+
+
+def latest(**changes):
+    """Return a newest exposure whose prediction is half of it."""
+    counts = np.arange(64.0, dtype=np.float32).reshape(8, 8)
+    values = {"index": 5, "position_m": (1e-6, -2e-6), "measured": counts}
+    return Latest(**(values | {"predicted": counts / 2} | changes))
+
+
+def test_a_weak_phase_gets_all_levels(snapshot):
+    y, x = np.mgrid[:40, :56]
+    plane = np.exp(0.05j * np.sin(x / 5) * np.cos(y / 7))
+    weak = snapshot(object=plane[None].astype(np.complex64))
+    image = named(make_preview(weak))["object_phase"]
+    assert image.high - image.low < 0.2
+    assert len(np.unique(image.pixels)) > 100
+
+
+def test_one_broken_pixel_costs_no_contrast(snapshot):
+    hot = snapshot()
+    hot.object[0, 20, 20] = 1000
+    image = named(make_preview(hot))["object_amplitude"]
+    assert image.high < 2
+
+
+def test_the_confidence_goes_along_where_there_is_one(snapshot):
+    assert "confidence" not in named(make_preview(snapshot()))
+    sure = snapshot(confidence=np.full((40, 56), 0.5, np.float32))
+    image = named(make_preview(sure, depth="f4"))["confidence"]
+    assert (image.values() == 0.5).all()
+
+
+def test_places_are_bounded_and_the_newest_is_the_last(snapshot):
+    many = np.arange(20_000.0).reshape(-1, 2) * 1e-9
+    image = places(snapshot(positions_m=many, latest=latest()))
+    assert len(image.pixels) <= PLACES + 1
+    np.testing.assert_allclose(image.pixels[-1], (1e-6, -2e-6), rtol=1e-6)
+    np.testing.assert_allclose(image.pixels[1], many[3], rtol=1e-6)
+    assert places(snapshot(positions_m=np.zeros((0, 2)))).pixels.shape == (0, 2)
+
+
+def test_a_pattern_and_its_prediction_are_decades_of_photons():
+    image = pattern(latest())
+    assert image.pixels.shape == (2, 8, 8)
+    step = (image.high - image.low) / 255
+    want = np.log10(1 + np.arange(64.0).reshape(8, 8))
+    np.testing.assert_allclose(image.values()[0], want, atol=step)
+    large = np.ones((600, 600), np.float32)
+    shrunk = pattern(latest(measured=large, predicted=np.full_like(large, np.nan)))
+    assert max(shrunk.pixels.shape) <= 256
+    assert shrunk.pixel_m == (3, 3)
+
+
+def test_the_sink_shows_the_scan_its_geometry_and_the_newest_pattern(snapshot, info):
+    shown = []
+    sink = PreviewSink(shown.append)
+    sink.start(info())
+    sink.update(snapshot(latest=latest()), None)
+    picture = decode_picture(encode_picture(shown[0], {}))
+    assert {"places", "pattern"} <= named(picture).keys()
+    assert picture.about["geometry"] == {"wavelength_m": 1e-10}
+    assert picture.about["pixel_m"] == pytest.approx([10e-9, 12e-9])

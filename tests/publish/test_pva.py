@@ -10,6 +10,7 @@ import pytest
 from ptystream.errors import ConfigError
 from ptystream.publish.pva import VARIABLES, PvaServer, PvaSink
 from ptystream.publish.sink import FrameCounts, RunEnd
+from ptystream.recon.findings import Finding
 from ptystream.recon.snapshot import Quality
 
 pytest.importorskip("p4p")
@@ -40,8 +41,10 @@ def test_figures_before_a_run_in_it_and_after(server, get, info, snapshot):
     assert np.isnan(get("Quality").value)
     sink.start(info(scan="scan-7"))
     assert (get("State").value, get("Scan").value) == ("running", "scan-7")
+    assert get("Converged").value is False
     quality = Quality(held_out_error=0.25, covered=0.75)
     sink.update(snapshot(quality=quality, step=7), FRAMES)
+    assert (get("Converged").value, get("Health").value) == (False, "")
     assert get("Quality").value == 0.25
     assert get("Covered").value == 0.75
     assert (get("Step").value, get("Frames").value, get("Lost").value) == (7, 5, 3)
@@ -49,6 +52,13 @@ def test_figures_before_a_run_in_it_and_after(server, get, info, snapshot):
     assert get("Resolution").display.units == "m"
     stamp = get("Quality").timeStamp
     assert stamp.secondsPastEpoch + stamp.nanoseconds / 1e9 == T
+    found = Finding("positions lag", "start them with the first frame", 0.93)
+    better = Quality(resolution_m=2e-8, converged=True)
+    sink.update(snapshot(quality=better, health=(found,)), FRAMES)
+    assert (get("Resolution").value, get("Converged").value) == (2e-8, True)
+    assert get("Rung").value == "reconstruction"
+    said = "positions lag (93%): start them with the first frame"
+    assert get("Health").value == said
     sink.stop(snapshot(step=8), FRAMES, END)
     assert (get("State").value, get("Step").value) == ("complete", 8)
     sink.start(info(scan="scan-8"))
@@ -153,7 +163,7 @@ from ophyd_async.epics.core import epics_signal_r
 async def main():
     told = {}
     for name, kind in (("Quality", float), ("Lost", int), ("State", str),
-                       ("Pva1:Image", np.ndarray)):
+                       ("Converged", bool), ("Pva1:Image", np.ndarray)):
         signal = epics_signal_r(kind, f"pva://PTY:{name}", name="s")
         await signal.connect(timeout=10)
         value = (await signal.read())["s"]["value"]
@@ -189,6 +199,7 @@ def test_ophyd_async_reads_it(server, snapshot):
         "Quality": [0.25, "<f8"],
         "Lost": [3, "<i8"],
         "State": ["complete", "|S40"],
+        "Converged": [False, "|b1"],
         "Pva1:Image": [[40, 56], "<f4"],
     }
 

@@ -15,6 +15,7 @@ from ptystream.publish import tiled_sink
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, RunEnd
 from ptystream.publish.tiled_sink import SHOWN, TiledSink
+from ptystream.recon.findings import Finding
 
 pytest.importorskip("tiled.server")
 import dask.config
@@ -60,7 +61,7 @@ def metadata(server: TiledProcess, path: str) -> dict[str, Any]:
         return dict(root[path].metadata)
 
 
-def wait_for(server, path, key, wanted, timeout_s=20.0):
+def wait_for(server, path, key, wanted, timeout_s=60.0):
     """Wait until a node's metadata say so, whether or not the node is there yet."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
@@ -73,7 +74,10 @@ def wait_for(server, path, key, wanted, timeout_s=20.0):
 
 def test_a_run_forms_and_completes(server, key_file, info, snapshot):
     now_s = [0.0]
-    small, large = snapshot((1, 40, 56)), snapshot((1, 60, 300), step=8)
+    small = snapshot((1, 40, 56))
+    found = Finding("positions lag", "start them with the first frame", 0.93)
+    sure = np.full((60, 300), 0.5, np.float32)
+    large = snapshot((1, 60, 300), step=8, confidence=sure, health=(found,))
     sink = TiledSink(
         server.uri,
         "beamline/live",
@@ -125,7 +129,15 @@ def check_final(run, snapshot):
     assert run.metadata["object_pixel_m"] == [10e-9, 12e-9]
     assert run.metadata["frames"]["lost"] == {"ring_full": 2}
     final = run["final"]
-    assert set(final) == {"object", "probe", "coverage", "positions_m"}
+    assert set(final) == {"object", "probe", "coverage", "confidence", "positions_m"}
+    assert (final["confidence"].read() == 0.5).all()
+    assert run.metadata["health"] == [
+        {
+            "fault": "positions lag",
+            "detail": "start them with the first frame",
+            "sure": 0.93,
+        }
+    ]
     np.testing.assert_array_equal(final["object"].read(), snapshot.object)
     np.testing.assert_array_equal(final["probe"].read(), snapshot.probe)
     assert final["object"].dtype == np.complex64
@@ -208,6 +220,7 @@ def test_what_is_no_address_is_refused(uri):
 
 
 @pytest.mark.system
+@pytest.mark.timeout(200)
 def test_a_server_that_dies_and_returns_costs_its_own_count_only(
     key_file, info, snapshot, monkeypatch
 ):

@@ -9,7 +9,7 @@ import torch
 from ptystream.models.field import Box
 from ptystream.recon.learners import rms
 from ptystream.recon.options import ProbeOptions
-from ptystream.recon.quality import misfit, root_variance
+from ptystream.recon.quality import Misfit, misfit, root_variance
 from tests.recon.general_scan import MARGIN, GeneralScan
 
 RATES = [1e-6, 0.01, 0.2, 1.0, 1.7, 3.3, 10.0, 40.0, 63.0, 65.0]
@@ -22,6 +22,11 @@ def summed(rate: float) -> float:
         total += share * (math.sqrt(n) - math.sqrt(rate)) ** 2
         share *= rate / (n + 1)
     return total
+
+
+def sums(got: Misfit) -> list[torch.Tensor]:
+    """Return all but the number of pixels."""
+    return [torch.as_tensor(v) for v in (*got[:5], *got[6:])]
 
 
 def test_the_noise_of_a_root_is_the_poisson_sum():
@@ -61,9 +66,30 @@ def test_masked_pixels_count_in_no_sum_and_sums_add_up():
     mask = torch.rand(2, 6, 6, generator=g) > 0.3
     one = misfit(model, flat, measured, photons=5.0, mask=mask)
     spoilt = torch.where(mask, measured, 1e3)
-    assert misfit(model, flat, spoilt, photons=5.0, mask=mask) == one
+    masked = misfit(model, flat, spoilt, photons=5.0, mask=mask)
+    assert all(torch.equal(a, b) for a, b in zip(sums(masked), sums(one), strict=True))
     assert one.pixels == int(mask.sum())
-    assert [float(v) for v in one.plus(one)] == [2 * float(v) for v in one]
+    assert [float(v) for v in sums(one.plus(one))[:5]] == [
+        2 * float(v) for v in sums(one)[:5]
+    ]
+    assert one.plus(one).excess.tolist() == 2 * one.excess.tolist()
+
+
+def test_the_excess_of_each_exposure_sums_to_error_less_noise():
+    g = torch.Generator().manual_seed(3)
+    model, measured = torch.rand(2, 4, 6, 6, generator=g)
+    mask = torch.ones(6, 6, dtype=torch.bool)
+    mask[:3] = False
+    got = misfit(model, model, measured, photons=9.0, mask=mask)
+    alone = [
+        misfit(m[None], m[None], a[None], photons=9.0, mask=mask)
+        for m, a in zip(model, measured, strict=True)
+    ]
+    assert got.excess.tolist() == pytest.approx([float(x.excess[0]) for x in alone])
+    assert float(got.excess.sum()) == pytest.approx(float(got.error - got.noise))
+    light = model.square()
+    share = light[:, 3:].sum((1, 2)) / light.sum((1, 2))
+    assert got.believed.tolist() == pytest.approx(share.tolist())
 
 
 def test_an_empty_object_is_scaled_to_the_measured_light():

@@ -88,6 +88,9 @@ def test_an_armed_run_is_joined_with_its_scan_and_said_to_be_enough(running):
         "good",
     )
     assert running.ask("ended", uid="raw-1")["ended"] == last
+    (past,) = running.ask("past")["scans"]
+    assert past.items() >= last.items()
+    assert past["result"].endswith(f"{scan}_{last['run']}.h5")
     assert json.loads(json.dumps(last, allow_nan=False)) == last
     assert last["quality"]["held_out_error"] is not None
 
@@ -162,3 +165,10 @@ def test_what_is_wrong_is_refused_in_words(running, cmd, args, why):
 
 def test_settings_are_told(running):
     assert running.ask("settings")["publish"]["every_s"] == 0.05
+
+
+def test_what_the_last_scan_left_is_forgotten_when_told(running):
+    warm = running.service._engine.warm
+    vars(warm)["_left"] = ("something",)
+    running.ask("forget")
+    assert not vars(warm)["_left"]

@@ -3,7 +3,8 @@ import zmq.auth
 
 from ptystream.config import CurveSettings, load
 from ptystream.errors import ConfigError
-from ptystream.service.intake import Intake, curve_keys
+from ptystream.service.curve import curve_keys
+from ptystream.service.intake import Intake
 
 
 def test_a_detectors_own_socket_is_pulled_only_with_leave():

@@ -8,12 +8,12 @@ import pytest
 import zmq
 
 from ptystream.config import Config, load
-from ptystream.ingest.curve import VARIABLES
 from ptystream.ingest.scans import Event, ScanClosed, ScanOpened
 from ptystream.presets import read_preset
 from ptystream.service.geometry import resolve_geometry
 from ptystream.service.intake import Intake
 from ptystream.service.scan import usable_shape
+from ptystream.wire.curve import VARIABLES
 from ptystream.wire.messages import Exposure
 from tests.ingest.test_pitfalls import flattened, panda
 

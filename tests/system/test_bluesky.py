@@ -24,6 +24,7 @@ from ptystream.bluesky.images import PtychoImages
 from ptystream.bluesky.plans import ask, fly_ptycho, fly_until, tile_until
 from ptystream.bluesky.refine import refine_here
 from ptystream.bluesky.simulated import SimulatedBeamline
+from ptystream.errors import ConfigError
 from ptystream.publish.files import read_result
 from tests.bluesky.conftest import documents, engine, named, rows  # noqa: F401
 from tests.publish.test_documents_live import free_addresses
@@ -47,13 +48,15 @@ class Hutch:
 
 
 @pytest.fixture
-def hutch(engine, serve):
+def hutch(engine, serve, request):
+    """A hutch; parametrized: the service's further flags."""
+    flags = getattr(request, "param", ())
     detector, encoder = free_addresses(2)
     endpoints = {
         "detector": f"ptys+sub://{detector}",
         "positions": f"ptys+sub://{encoder}",
     }
-    service = serve(endpoints, "--set=publish.every_s=0.1")
+    service = serve(endpoints, "--set=publish.every_s=0.1", *flags)
     control, status = (service.addresses[name] for name in ("control", "status"))
     with init_devices(timeout=20):
         live = PtychoLive(control, status, heartbeat_s=3.0)
@@ -97,6 +100,12 @@ def test_a_flight_from_its_start_to_the_result(engine, hutch, documents):
     assert origins["distance_m"] == "stream"
     told = result.provenance["geometry"]["wavelength_m"]
     assert told == pytest.approx(1.239841984e-6 / 9000)
+    descriptor = next(d for d in named(documents, "descriptor") if d["name"] == "live")
+    recorded = descriptor["configuration"]["live"]["data"]
+    assert recorded["live-wavelength_m"] == told
+    assert "wavelength_m: baseline: energy" in recorded["live-origins"]
+    assert recorded["live-object_field"] == "auto"
+    assert recorded["live-instance"] == hutch.live.link.latest["instance"]
     (resource,) = named(documents, "stream_resource")
     path = Path(resource["uri"].removeprefix("file://localhost"))
     datums = named(documents, "stream_datum")
@@ -137,6 +146,33 @@ def test_it_stops_when_the_image_is_good_and_says_why(
     assert (ended["run"], ended["reason"]) == (flown.derived_uid, "complete")
     assert flown.reason in ended["refined"]
     assert 20 < ended["frames"]["received"] < 500
+
+
+def test_a_resolution_that_nobody_measures_is_refused_before_anything_moves(
+    engine, hutch, documents
+):
+    plan = fly_until(hutch.live, [hutch.beam], resolution_m=1e-7)
+    with pytest.raises(ConfigError, match=r"start it with quality.halves = true"):
+        engine(plan)
+    assert documents == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "hutch",
+    [("--set=quality.halves=true", "--set=quality.frc_steps=20")],
+    indirect=True,
+)
+def test_it_stops_at_the_resolution_that_was_wanted(engine, hutch, documents):
+    most_m = 1.2e-7
+    plan = fly_until(
+        hutch.live, [hutch.beam], resolution_m=most_m, prepare={"beam": LONG}
+    )
+    flown = engine(plan).plan_result
+    assert flown.stopped_early
+    assert flown.reason.startswith("resolution")
+    assert rows(documents, "live-resolution_m")[-1] <= most_m
+    assert hutch.service.ended()["frames"]["received"] < 720
 
 
 @pytest.mark.slow
@@ -222,7 +258,7 @@ def test_where_it_is_weak_it_is_flown_again(engine, hutch, documents):
     ).plan_result
     assert len(flights) == 1
     again = named(documents, "start")[-1]
-    assert (again["plan_name"], again["by"]) == ("refine_here", "coverage")
+    assert (again["plan_name"], again["by"]) == ("refine_here", "confidence")
     y_um = engine(bps.rd(stage_y)).plan_result
     assert y_um == pytest.approx(again["refines"]["y_m"] * 1e6)
     assert abs(again["refines"]["y_m"] - 5e-6) < 2e-6  # the scan's centre is at 5 um

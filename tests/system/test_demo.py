@@ -21,6 +21,7 @@ KEYS = {
     "psnr_phase_db",
     "seconds_after_last_frame",
     "picture",
+    "report",
     "result",
 }
 
@@ -39,6 +40,7 @@ def is_in_order(said: dict) -> None:
     assert json.loads(json.dumps(said, allow_nan=False)) == said
     assert said["frames_received"] == said["frames_sent"] - said["frames_lost"]
     assert Path(said["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert "How it went" in Path(said["report"]).read_text()
     assert read_result(Path(said["result"])).scan
 
 
@@ -61,9 +63,9 @@ def test_the_demo_reconstructs_its_sample(tmp_path):
 
 def test_ctrl_c_ends_the_demo_and_all_that_it_started(tmp_path):
     with Child(tmp_path, "demo", f"--results={tmp_path}") as child:
-        wait_for(lambda: len(child.children()) == 2, "beamline and service", 60)
+        wait_for(lambda: len(child.children()) == 3, "beamline, service, page", 60)
         families = child.children()
         os.killpg(child.process.pid, signal.SIGINT)
         assert child.ends(30) == 130, child.said()
-        wait_for(lambda: not any(map(alive, families)), "the end of both")
+        wait_for(lambda: not any(map(alive, families)), "the end of all")
         assert "Traceback" not in child.said()

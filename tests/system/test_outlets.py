@@ -1,4 +1,4 @@
-"""A scan into Tiled and PVAccess, out of a real service; Tiled dies on the way."""
+"""A scan into Tiled, PVAccess and documents; Tiled, and the proxy, die on the way."""
 
 import signal
 
@@ -6,10 +6,12 @@ import pytest
 from p4p.client.thread import Context
 from tiled.client import from_uri
 
+from tests.publish.test_documents_live import LISTENER, free_addresses
 from tests.publish.tiled_server import KEY, TiledProcess
 from tests.system.beam import Beam
 from tests.system.conftest import Serving, wait_for
 from tests.system.processes import Child
+from tests.system.test_documents import PROXY
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -67,6 +69,52 @@ def test_a_tiled_server_killed_mid_scan_costs_its_own_count(key_file, tmp_path):
             child.send(signal.SIGTERM)
             assert child.ends() == 0, child.said()
             assert KEY not in child.said()
+
+
+def until(listener: Child, name: str) -> dict:
+    """Return the next document of this kind that is heard."""
+    while True:
+        kind, document = listener.line()
+        if kind == name:
+            return document
+
+
+def test_a_proxy_killed_mid_scan_costs_its_events_alone(tmp_path):
+    inward, outward = free_addresses(2)
+    words = ("--in-address", inward, "--out-address", outward)
+    heard = (str(LISTENER), outward, "an")
+    failed = 'sink_failures_total{sink="documents"}'
+    with (
+        Child(tmp_path, *words, python=PROXY) as proxy,
+        Child(tmp_path, python=heard) as listener,
+        Beam() as beam,
+    ):
+        assert listener.line()[0] == "ready"
+        flags = beam.serve_flags(tmp_path, f"--set=publish.documents={inward}")
+        with Child(tmp_path, "serve", *flags) as child:
+            service = Serving(child, tmp_path)
+            beam.wait()
+            service.ended(scan=beam.scan())  # the bus may miss the start of its first
+            until(listener, "stop")
+            scan = beam.start()
+            beam.expose(scan, 0, len(beam) // 2)
+            until(listener, "event")
+            proxy.send(signal.SIGKILL)
+            before = service.metric(failed)
+            wait_for(lambda: service.metric(failed) > before + 1, "what is counted")
+            steps = service.status()["step"]
+            wait_for(lambda: service.status()["step"] > steps, "the engine goes on")
+            with Child(tmp_path, *words, python=PROXY):
+                # Its first event tells by its number that some are missing.
+                number = until(listener, "event")["seq_num"]
+                beam.expose(scan, len(beam) // 2, len(beam))
+                beam.end(scan)
+                ended = service.ended(scan=scan)
+                assert ended["frames"]["paired"] == len(beam)
+                assert until(listener, "stop")["run_start"] == ended["run"]
+                assert number > 2
+                child.send(signal.SIGTERM)
+                assert child.ends() == 0, child.said()
 
 
 def pva_shows(address: str, scan: str) -> None:

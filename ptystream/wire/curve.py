@@ -6,6 +6,7 @@ import stat
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import zmq
@@ -14,6 +15,12 @@ from zmq.utils import z85
 
 from ptystream.errors import ConfigError
 
+REFUSED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+"""What a socket's monitor says when the keys are wrong; all else is silence."""
 VARIABLES = ("SERVER_PUBLIC_KEY", "CLIENT_PUBLIC_KEY", "CLIENT_SECRET_KEY")
 """The environment's keys: Z85 (40 characters) or base64 (44)."""
 
@@ -32,7 +39,7 @@ class ClientKeys(_Keys, frozen=True):
     public: str
     secret: str
 
-    def apply(self, socket: zmq.Socket[bytes]) -> None:
+    def apply(self, socket: zmq.Socket[Any]) -> None:
         """Make a socket, not yet connected, a CURVE client."""
         socket.curve_serverkey = self.server.encode()
         socket.curve_publickey = self.public.encode()
@@ -40,16 +47,31 @@ class ClientKeys(_Keys, frozen=True):
 
 
 class ServerKeys(_Keys, frozen=True):
-    """What a server needs: its own keys. Who knows the public one may connect."""
+    """What a server needs: its own keys. An ``Admission`` says who may connect."""
 
     public: str
     secret: str
 
-    def apply(self, socket: zmq.Socket[bytes]) -> None:
+    def apply(self, socket: zmq.Socket[Any]) -> None:
         """Make a socket, not yet bound, a CURVE server."""
         socket.curve_server = True
         socket.curve_publickey = self.public.encode()
         socket.curve_secretkey = self.secret.encode()
+
+
+class Admission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server's keys, and the public keys (Z85) of those who may connect.
+
+    Readers may look, controllers may command as well.
+    """
+
+    keys: ServerKeys
+    readers: frozenset[str]
+    controllers: frozenset[str] = frozenset()
+
+    def admits(self, public: str) -> bool:
+        """Tell whether whoever has this key may connect."""
+        return public in self.readers or public in self.controllers
 
 
 def client_keys(server_key_file: Path, client_secret_file: Path) -> ClientKeys:
@@ -77,6 +99,35 @@ def server_keys(secret_file: Path) -> ServerKeys:
     if secret is None:
         raise ConfigError(f"CURVE key {secret_file}: expected a secret key in it")
     return ServerKeys(*_matching(public, secret, f"{secret_file}"))
+
+
+def admission(
+    secret_file: Path, readers: Path, controllers: Path | None = None
+) -> Admission:
+    """Read a server's certificate, and two folders of its clients' public ones.
+
+    Raises:
+        ConfigError: as ``client_keys``; a folder that others may write to, or nobody in
+            either.
+    """
+    keys = server_keys(secret_file)
+    looking = listed(readers)
+    acting = frozenset[str]() if controllers is None else listed(controllers)
+    if not looking | acting:
+        folders = readers if controllers is None else f"{readers} and {controllers}"
+        raise ConfigError(f"CURVE: no *.key in {folders}: nobody could connect")
+    return Admission(keys, looking, acting)
+
+
+def listed(folder: Path) -> frozenset[str]:
+    """Return the public keys in a folder's ``*.key``; ConfigError as ``admission``."""
+    if not folder.is_dir():
+        raise ConfigError(f"CURVE: {folder}: expected a folder of public keys")
+    files = sorted(folder.glob("*.key"))
+    for path in (folder, *files):
+        if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ConfigError(f"CURVE: {path}: others may write it; chmod go-w {path}")
+    return frozenset(_certificate(path)[0] for path in files)
 
 
 def environment_keys(variables: Mapping[str, str]) -> ClientKeys | None:
