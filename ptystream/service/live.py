@@ -27,12 +27,13 @@ from ptystream.recon.snapshot import Quality
 from ptystream.service.announced import Announced
 from ptystream.service.commands import LOOKS, Commands
 from ptystream.service.curve import server_admission
+from ptystream.service.engine_state import Finished
 from ptystream.service.intake import Intake
 from ptystream.service.observing import Observer
 from ptystream.service.outlets import outlets, pva_server
 from ptystream.service.outline import outline
 from ptystream.service.pixel_lag import PixelLags
-from ptystream.service.reconstructing import Finished, Reconstructing
+from ptystream.service.reconstructing import Reconstructing
 from ptystream.service.scan import NO_EXTRAS, Extras
 from ptystream.status import ServiceStatus, StatusServer
 

@@ -13,10 +13,11 @@ from ptystream.metrics import ENCODER_LOSSES, Metrics
 from ptystream.publish.runner import SinkThread
 from ptystream.recon.build import pick_device
 from ptystream.recon.snapshot import Quality
+from ptystream.service.engine_state import EngineState, Finished
 from ptystream.service.intake import Intake, IntakeStats
 from ptystream.service.memory import device_memory
 from ptystream.service.pixel_lag import PixelLags
-from ptystream.service.reconstructing import EngineState, Finished, Reconstructing
+from ptystream.service.reconstructing import Reconstructing
 
 LOSSES = ("missing", "backlog", "far", "dark", *FRAME_LOSSES)
 """Why a frame of a scan is not in its picture."""

@@ -5,9 +5,9 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import TypeVar
 
 from ptystream.config import Config
 from ptystream.errors import PtystreamError
@@ -18,6 +18,7 @@ from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
 from ptystream.service.announced import Announced
 from ptystream.service.budget import Budget
+from ptystream.service.engine_state import Cut, EngineState, Finished, raw_uid_of
 from ptystream.service.geometry import documents_of, read_documents
 from ptystream.service.intake import Backlog
 from ptystream.service.offline import training_threads
@@ -25,7 +26,7 @@ from ptystream.service.pixel_lag import PixelLags
 from ptystream.service.scan import NO_EXTRAS, Extras, ScanRun
 from ptystream.service.stretch import Stretch
 from ptystream.service.warm import Warm
-from ptystream.wire.messages import Exposure, ScanStart
+from ptystream.wire.messages import Exposure
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -39,60 +40,6 @@ SHOWN = 0.1
 they would take more comes later than ``publish.every_s``."""
 KEPT = 4096
 """Timings and ended scans kept until somebody takes them; the oldest go."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineState:
-    """What the engine is doing; ``phase`` is that of the scan, or ``idle``.
-
-    ``run``, ``scan`` and ``raw_uid`` (of the Bluesky run that the scan belongs to) are
-    empty between scans; ``frames`` are then the last one's. ``detail`` says why the
-    last scan was given up, if it was.
-    """
-
-    phase: str = "idle"
-    run: str = ""
-    scan: str = ""
-    raw_uid: str = ""
-    steps: int = 0
-    step_s: float = 0.0
-    store_frames: int = 0
-    store_capacity: int = 0
-    evicted: int = 0
-    ignored: int = 0
-    finished_scans: int = 0
-    started_s: float | None = None
-    lag_s: float = float("nan")
-    detail: str = ""
-    frames: FrameCounts = field(default_factory=FrameCounts)
-    geometry: Mapping[str, Any] = field(default_factory=dict)
-    snapshot: Snapshot | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """An order to end a run; ``enough`` if what there is counts as complete."""
-
-    run: str
-    why: str
-    enough: bool = False
-    refine: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A scan that ended; ``kept`` is false if there was nothing to reconstruct."""
-
-    info: RunInfo
-    end: RunEnd
-    frames: FrameCounts
-    kept: bool
-
-
-def raw_uid_of(start: ScanStart) -> str:
-    """Return the uid of the Bluesky run that a scan belongs to; empty if of none."""
-    uid = start.meta.get("bluesky_uid")
-    return uid if isinstance(uid, str) else ""
 
 
 def _drained(items: deque[T]) -> list[T]:

@@ -14,8 +14,9 @@ from ptystream.ingest.scans import Event, ScanClosed, ScanCounts, ScanOpened
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
+from ptystream.service.engine_state import Finished
 from ptystream.service.intake import Backlog
-from ptystream.service.reconstructing import KEPT, Finished, Reconstructing
+from ptystream.service.reconstructing import KEPT, Reconstructing
 from ptystream.service.scan import Extras
 from tests.recon.small_scan import SmallScan
 from tests.service.exposures import START, config, exposures
