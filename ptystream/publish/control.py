@@ -152,8 +152,8 @@ class ControlServer:
         return self._bound[2]
 
     def alive(self) -> bool:
-        """Tell whether the thread runs."""
-        return self._thread.is_alive()
+        """Tell whether the thread runs, and the door's if there are keys."""
+        return self._thread.is_alive() and self._door.alive()
 
     def changed(self) -> None:
         """Have the status published now rather than at the next heartbeat."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from ptystream.config import CurveSettings, ServerCurveSettings
+from ptystream.settings import CurveSettings, ServerCurveSettings
 from ptystream.wire.curve import (
     Admission,
     ClientKeys,

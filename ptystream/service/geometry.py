@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard, get_args
 
-from ptystream.config import Config, KnownGeometry
+from ptystream.config import Config
 from ptystream.errors import ConfigError
 from ptystream.ingest.documents import (
     DocumentKey,
@@ -18,6 +18,7 @@ from ptystream.ingest.documents import (
     Value,
     read_document,
 )
+from ptystream.settings import KnownGeometry
 from ptystream.wire.messages import PLANCK_EV_M, Geometry, ScanStart
 
 SETTINGS: Mapping[str, Value] = {

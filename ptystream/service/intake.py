@@ -10,7 +10,7 @@ from typing import Self
 
 import zmq
 
-from ptystream.config import Config, PositionSettings
+from ptystream.config import Config
 from ptystream.errors import ConfigError
 from ptystream.ingest.encoders import Axis, EncoderTable
 from ptystream.ingest.endpoint import check_taking, parse_endpoint
@@ -26,6 +26,7 @@ from ptystream.ingest.scans import (
     TrackerLimits,
 )
 from ptystream.service.curve import curve_keys
+from ptystream.settings import PositionSettings
 from ptystream.wire.messages import Exposure
 
 log = logging.getLogger(__name__)

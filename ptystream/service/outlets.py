@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ptystream.config import PublishSettings
 from ptystream.publish.documents_live import DocumentSink
 from ptystream.publish.exposure import check_reach
 from ptystream.publish.pva import PvaServer, PvaSink
 from ptystream.publish.sink import Sink
 from ptystream.publish.tiled_sink import TiledSink
 from ptystream.service.curve import curve_keys
+from ptystream.settings import PublishSettings
 
 PVA_EXPECTED = "loopback, or publish.insecure = true: PVAccess knows no encryption"
 

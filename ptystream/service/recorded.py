@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ptystream.config import DetectorSettings
 from ptystream.errors import ConfigError, DecodeError
 from ptystream.ingest.endpoint import Endpoint
 from ptystream.ingest.preprocess import Passed, Preprocess
 from ptystream.ingest.protocols import PROTOCOLS, Decoder
 from ptystream.ingest.sampled import SampledPositions
 from ptystream.ingest.scans import Event, ScanTracker, TrackerLimits
+from ptystream.settings import DetectorSettings
 from ptystream.tape.format import Part, Record
 from ptystream.tape.source import TAPE_LIMITS, Decoders, Encoded, TapeMessages
 from ptystream.tape.streams import Decode, streams_of

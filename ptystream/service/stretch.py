@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ptystream.config import AxisSettings, Config
+from ptystream.config import Config
 from ptystream.ingest.documents import Found, Value
+from ptystream.settings import AxisSettings
 from ptystream.wire.messages import Exposure
 
 Point = tuple[float, float]

@@ -1,1 +1,1 @@
-"""Bytes to frozen messages and back: no sockets, no torch, no clock."""
+"""Bytes to frozen messages and back, and who may have them: no torch, no clock."""

@@ -36,8 +36,15 @@ class Door:
     def close(self) -> None:
         """Let nobody new in; to be called before the context is destroyed."""
         if self._zap is not None:
+            if not self._zap.is_alive():  # stop() would wait for it for ever
+                self._zap.pipe.close()
+                self._zap.pipe = None  # type: ignore[assignment]
             self._zap.stop()
             self._zap = None
+
+    def alive(self) -> bool:
+        """Tell whether it answers, or has no need to."""
+        return self._zap is None or self._zap.is_alive()
 
     def guard(self, socket: zmq.Socket[Any]) -> None:
         """Make a socket, not yet bound, one that only those listed can connect to."""

@@ -144,6 +144,15 @@ def test_what_goes_over_the_wire_can_not_be_read(keyring):
     assert word.encode() not in overheard(keyring.admission(), keyring.of("viewer"))
 
 
+def test_a_door_that_died_is_not_well(server):
+    """What ``alive`` says is what ``/healthz`` says of control."""
+    assert server.alive()
+    zap = server._door._zap
+    zap.pipe.send(b"TERMINATE")
+    zap.thread.join(10)
+    assert not server.alive()
+
+
 class Relay:
     """Passes one connection on, and keeps what it hears."""
 

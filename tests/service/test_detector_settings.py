@@ -1,10 +1,11 @@
 import pytest
 import zmq.auth
 
-from ptystream.config import CurveSettings, load
+from ptystream.config import load
 from ptystream.errors import ConfigError
 from ptystream.service.curve import curve_keys
 from ptystream.service.intake import Intake
+from ptystream.settings import CurveSettings
 
 
 def test_a_detectors_own_socket_is_pulled_only_with_leave():

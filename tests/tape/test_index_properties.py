@@ -30,7 +30,8 @@ def index(path: Path) -> TapeIndex:
 def said(found: TapeIndex) -> list[tuple[str, int, int]]:
     rows = found.rows
     names = [found.streams[number] for number in rows["stream"].tolist()]
-    return list(zip(names, rows["offset"].tolist(), rows["mono_ns"].tolist()))
+    places = rows["offset"].tolist(), rows["mono_ns"].tolist()
+    return list(zip(names, *places, strict=True))
 
 
 @given(st.lists(records, min_size=1, max_size=4))

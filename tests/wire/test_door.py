@@ -65,8 +65,23 @@ def test_a_door_that_is_closed_or_was_never_opened_lets_nobody_in(pull, keyring)
     assert comes_in(address, viewer, pull, 500) is None
 
 
+def test_a_door_whose_thread_died_lets_nobody_in_and_closes(pull, keyring):
+    door = Door(keyring.admission())
+    door.open(pull.context)
+    address = bound(door, pull)
+    assert door.alive()
+    assert door._zap is not None
+    door._zap.pipe.send(b"TERMINATE")
+    door._zap.thread.join(10)
+    assert not door.alive()
+    assert comes_in(address, keyring.of("viewer"), pull, 500) is None
+    door.close()
+    assert comes_in(address, keyring.of("viewer"), pull, 500) is None
+
+
 def test_without_keys_it_stands_open_and_knows_nobody(pull):
     door = Door(None)
+    assert door.alive()
     door.open(pull.context)
     address = bound(door, pull)
     frame = comes_in(address, None, pull, 10_000)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ptystream.config import Config, RefineSettings
+from ptystream.config import Config
 from ptystream.recon.score import Image, score
 from ptystream.recon.snapshot import Snapshot
 from ptystream.service.offline import Acquired, reconstruct, training_threads
 from ptystream.service.scan import ScanRun
+from ptystream.settings import RefineSettings
 from ptystream.sim.experiment import Experiment, build
 from ptystream.sim.settings import SimulateSettings, preset
 from ptystream.sim.truth import Truth
