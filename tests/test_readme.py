@@ -84,6 +84,7 @@ def test_every_snippet_has_a_test():
     assert set(snippets()) == {
         "two commands",
         "serve",
+        "watch",
         "stream",
         "reconstruct",
         "record",
@@ -182,6 +183,22 @@ def test_serving(tmp_path: Path):
         assert service.wait(30) == 0
     assert told["frames"]["paired"] == len(SmallScan().corners)
     assert read_result(Path(told["result"])).scan == "scan-7"
+
+
+def test_watching(tmp_path):
+    free = ("control", "preview", "status")
+    words = [f"--set=publish.{name}=tcp://127.0.0.1:0" for name in free]
+    words += ["--set=publish.metrics=127.0.0.1:0", f"--results={tmp_path}"]
+    serve = [sys.executable, "-m", "ptystream", "serve", *words]
+    (watch,) = commands("watch", {})
+    with subprocess.Popen(serve, stdout=subprocess.PIPE) as service:
+        try:
+            ready = json.loads(service.stdout.readline())["ready"]
+            where = [f"--{name}={ready[name]}" for name in ("status", "preview")]
+            said = run([*watch, *where, "--once", "--timeout=30"], tmp_path)
+        finally:
+            service.terminate()
+    assert "state idle" in said
 
 
 @pytest.mark.timeout(120)
