@@ -1,0 +1,1 @@
+"""Other packages and ours on the same scans: problems, runners, scores, a table."""
