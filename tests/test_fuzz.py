@@ -81,6 +81,13 @@ def preview(**changes: object) -> list[bytes]:
     return [pack({"images": [{**about, **places, **changes}]}), b"abc"]
 
 
+def misnamed() -> bytes:
+    """Return a tape whose last record has a name that isn't UTF-8, checksums right."""
+    tape = seeds.tapes()[1]
+    at = tape.rindex(fmt.SYNC) + fmt.HEAD_BYTES
+    return tape[:at] + b"\xff\xff\xff" + tape[at + 3 :]
+
+
 SERIES = json.dumps({"htype": "dheader-1.0", "header_detail": "basic", "series": 1})
 MANY = json.dumps({"nimages": 1 << 30, "ntrigger": 1 << 30})
 FOUND = {
@@ -91,6 +98,7 @@ FOUND = {
     ),
     "more images than indices": ("dectris", join([[SERIES.encode(), MANY.encode()]])),
     "a tape's streams are a number": ("tape", header_of_tape(5)),
+    "a stream's name that isn't UTF-8": ("tape", misnamed()),
     "a side to be guessed": ("picture", join([preview(shape=[-1])])),
     "a picture of one dimension": ("picture", join([preview(shape=[3])])),
     "an index that is a zip": ("index", b"\x00PK\x03\x04" + bytes(40)),

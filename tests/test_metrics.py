@@ -9,6 +9,7 @@ from ptystream.ingest.events import CLOSE_REASONS
 from ptystream.metrics import ENCODER_LOSSES, PHASES, QUEUES, REFUSALS, STREAMS, Metrics
 from ptystream.publish.runner import SinkStats
 from ptystream.publish.sink import FrameCounts
+from ptystream.recon.findings import FAULTS, Finding
 from ptystream.recon.snapshot import Quality
 
 
@@ -212,3 +213,16 @@ def test_a_stalled_stream_ages_between_observations(registry):
     assert value(registry, "connected", stream="pos") == 1
     now[0] = 103.0
     assert value(registry, "last_message_age_seconds", stream="pos") == 3.5
+
+
+def test_each_fault_is_a_series_from_the_start(registry):
+    metrics = Metrics(registry)
+    assert {value(registry, "health_findings", fault=f) for f in FAULTS} == {0}
+    lag = Finding("positions lag", "by 2", 0.9)
+    unknown = Finding("never heard of", "", 0.9)
+    before = series(registry)
+    metrics.observe_health([lag, unknown])
+    assert value(registry, "health_findings", fault="positions lag") == 1
+    assert series(registry) == before
+    metrics.observe_health([])
+    assert value(registry, "health_findings", fault="positions lag") == 0

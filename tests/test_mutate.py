@@ -29,6 +29,8 @@ from tools.mutating.mutants import mutants
 )
 def test_each_change_is_made_once_and_alone(line: str, changed: list[str]):
     found = mutants(line)
+    assert all(mutant.before in line for mutant in found)
+    assert all(mutant.before != mutant.after.strip("()") for mutant in found)
     assert [mutant.source for mutant in found] == changed
     assert all(mutant.line == 1 for mutant in found)
 

@@ -175,7 +175,7 @@ def decode_head(raw: bytes) -> Head | None:
 def decode_front(
     head: Head, raw: bytes, front: bytes, offset: int
 ) -> tuple[str, tuple[int, ...]] | None:
-    """Return the stream and the parts' lengths; None if they don't match the crc.
+    """Return the stream and the parts' lengths; None if they aren't what was written.
 
     ``raw`` is the head's own bytes, ``front`` the ``front_bytes`` after them.
     """
@@ -186,7 +186,10 @@ def decode_front(
     sizes = struct.unpack_from(f"<{head.parts}I", front, head.name_bytes)
     if head.front_bytes + sum(sizes) != head.body_bytes:
         return None
-    return front[: head.name_bytes].decode(errors="replace"), sizes
+    try:
+        return front[: head.name_bytes].decode(), sizes
+    except UnicodeDecodeError:
+        return None
 
 
 def decode_parts(

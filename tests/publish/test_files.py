@@ -15,6 +15,7 @@ from ptystream.publish.files import FileSink, Result, read_result, write_result
 from ptystream.publish.history import COLUMNS, History
 from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, RunEnd
+from ptystream.recon.findings import Finding
 from ptystream.recon.metrics import Frc
 from ptystream.recon.snapshot import Quality
 
@@ -37,6 +38,7 @@ def result(snapshot) -> Result:
         seed=5,
         provenance={"configuration": {"a": [1, 2]}, "long": "x" * 200_000},
         quality=Quality(held_out_error=0.1, resolution_m=2e-8, converged=True),
+        health=(Finding("positions lag", "by 2 frames", 0.9),),
         confidence=np.linspace(0, 1, 40 * 56, dtype=np.float32).reshape(40, 56),
         frc=Frc(np.arange(1.0, 4), np.array([1.0, 0.8, 0.1]), np.full(3, 30.0)),
     )
@@ -58,6 +60,7 @@ def test_what_is_written_is_read(tmp_path, snapshot):
         np.testing.assert_array_equal(getattr(got.frc, name), column)
     np.testing.assert_array_equal(got.history["time_s"], [0, 1, 2])
     assert [p.name for p in path.parent.iterdir()] == ["result.h5"]
+    assert got.health == wrote.health
 
 
 def test_the_layout_is_the_documented_one(tmp_path, snapshot):

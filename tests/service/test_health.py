@@ -28,11 +28,8 @@ CONFIG = load(
         "engine.threads=1",
         "engine.batch=8",
         "object.field=pixels",
-        "health.share_poor=1",
-        "health.share=1",
     ],
 )
-"""Small steps, of which trials have as many: the verdict is the same, and sooner."""
 
 
 def scan(**changes: Any) -> dict[str, Any]:
@@ -114,12 +111,13 @@ def verdict(
     for exposure in islice(exposures(frames, places), count):
         run.add(exposure)
     assert run.recon is not None
-    for _ in range(20_000):
+    health = run.recon.health
+    while not health.rounds:
         run.step()
-        health = run.recon.health
-        if health.rounds and not health.busy:
-            return health.findings
-    raise AssertionError("no verdict")
+    while health.busy:
+        health.advance(1000)  # trials, as beside 125 times as many steps
+        run.step()
+    return health.findings
 
 
 def exposures(frames: np.ndarray, places: np.ndarray) -> Iterator[Exposure]:
@@ -129,10 +127,9 @@ def exposures(frames: np.ndarray, places: np.ndarray) -> Iterator[Exposure]:
             yield Exposure(Frame("s", index, counts), at, at, at)
 
 
-@pytest.mark.parametrize("seed", [1, 101])
 @pytest.mark.parametrize("name", CLEAN)
-def test_clean_scans_are_not_complained_of(name, seed):
-    start, frames, places = simulated(name, seed)
+def test_clean_scans_are_not_complained_of(name):
+    start, frames, places = simulated(name, 1)
     assert verdict(start, frames, places, FRAMES) == ()
 
 

@@ -17,7 +17,7 @@ from ptystream.wire.dectris2 import Dectris2Decoder
 from ptystream.wire.dectris_config import expected_images
 from ptystream.wire.envelope import Limits
 from ptystream.wire.headers import MAX_INDEX
-from ptystream.wire.karabo import MAX_PULSES, KaraboDecoder, encode_train
+from ptystream.wire.karabo import MAX_PARTS, MAX_PULSES, KaraboDecoder, encode_train
 
 SHAPE = 64, 64
 ZEROS = bytes(64 << 20)  # 64 MiB, of which LZ4 makes 260 kB
@@ -143,3 +143,15 @@ def test_more_images_than_there_are_indices_count_as_not_said(
 ):
     config = {"nimages": images, "ntrigger": triggers, "trigger_mode": "ints"}
     assert expected_images(config) == expected
+
+
+def test_the_last_index_and_the_last_part_of_a_train_are_taken():
+    decoder, images = KaraboDecoder(Limits()), np.zeros((1, 1, 1), "|u1")
+    decoder.decode(encode_train(0, "a", images))
+    last = encode_train(MAX_INDEX - 1, "a", images)
+    assert decoder.decode(last)[-1].seq == MAX_INDEX - 1
+    more = [*last[:2] * ((MAX_PARTS - len(last)) // 2), *last]
+    assert len(more) == MAX_PARTS
+    assert len(decoder.decode(more)) == 1
+    with pytest.raises(DecodeError, match="4098 parts"):
+        decoder.decode([*last[:2], *more])
