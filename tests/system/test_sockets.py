@@ -115,7 +115,7 @@ def test_save_keeps_what_there_is(beam, service):
 def test_a_scan_is_cut_short_by_request(beam, service, command, word):
     scan = beam.start()
     beam.expose(scan, 0, 60)
-    wait_for(lambda: service.status()["step"] > 5, "steps")
+    wait_for(lambda: service.status()["step"] > 60, "steps")
     assert service.ask(command)["ok"]
     ended = service.ended(scan=scan)
     assert (ended["reason"], ended["refined"]) == ("aborted", f"{word} by request")
