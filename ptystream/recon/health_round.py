@@ -18,9 +18,10 @@ FEWEST = 40
 """Exposures that a hypothesis must be able to place."""
 WIDEST = 12.0
 """Patterns over which a trial's exposures may lie: what is further isn't tried."""
-LONGER = 3
+LONGER = 6
 """Positions as told may also learn so many times as long: until it is found, a first
-probe whose defocus is off by half looks like a scale that is off by a fifth."""
+probe whose defocus is off by half looks like a scale that is off by a tenth. At three
+times there was a clean scan that fitted so by 22 %, at six by less than none."""
 
 
 class _Entry(NamedTuple):

@@ -89,7 +89,7 @@ class Hypothesis:
         if self.fault != "wrong scale":
             return []
         y, x = self.scale
-        near = (1 / 1.12, 1 / 1.06, 1.06, 1.12)
+        near = (1 / 1.08, 1.08)
         return [scaled(y if y == 1 else y * n, x if x == 1 else x * n) for n in near]
 
 

@@ -24,15 +24,15 @@ class HealthOptions:
     frames: Annotated[int, Ge(60), Le(1000)] = 100
     """Exposures before the first trials, and in each."""
     share: Share = 0.1
-    """Time that trials may take, over that of the engine's own steps: a round takes 6 to
-    11 s of one core at 64²."""
+    """Time that trials may take, over that of the engine's own steps; a round takes 6
+    to 11 s of one core at 64²."""
     share_poor: Share = 0.3
     """The same while held-out exposures are poorly predicted, or nothing is known."""
     explained: Share = 0.9
     """Well predicted: this part of what is not noise, over an empty object."""
     passes: Count = 10
     """Times that each exposure of a trial is learned from."""
-    gain: Share = 0.2
+    gain: Share = 0.12
     """A fault is named if without it held-out exposures fit better by this part of the
     error that is not noise …"""
     sigmas: Positive = 2.5
