@@ -29,7 +29,7 @@ class Curves:
     """A row per status message of the open run, at most four a second.
 
     When full, every second row goes and half as many come, so the rows always span the
-    whole run; the newest is always kept. Another run begins anew.
+    whole run, but for its last rows' distance. Another run begins anew.
     """
 
     def __init__(self, rows: int = ROWS) -> None:
