@@ -227,7 +227,8 @@ class Intake:
         """Put events into the backlog; note how long each frame waited to be joined."""
         for event in events:
             if isinstance(event, Exposure):
-                self._waits.append(now_s - event.frame.arrived_s)
+                # A frame may arrive within the very turn that joins it.
+                self._waits.append(max(0.0, now_s - event.frame.arrived_s))
         self.backlog.put(events)
 
     def _restart(self) -> None:
