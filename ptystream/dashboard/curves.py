@@ -29,11 +29,11 @@ class Curves:
     """A row per status message of the open run, at most four a second.
 
     When full, every second row goes and half as many come, so the rows always span the
-    whole run, but for its last rows' distance. Another run begins anew.
+    whole run; the newest is always kept. Another run begins anew.
     """
 
     def __init__(self, rows: int = ROWS) -> None:
-        self._most = max(2, rows)
+        self._most = max(2, rows - rows % 2)  # even: of one more, the last stays
         self._begin(None)
 
     def add(self, status: Mapping[str, Any]) -> None:

@@ -59,5 +59,5 @@ def test_rows_are_bounded_span_the_run_and_keep_their_order(most, messages):
     assert len(times) <= most
     assert times[0] == 0
     assert (np.diff(times) > 0).all()
-    assert messages - 1 - times[-1] <= max(1, 3 * messages / most)
+    assert messages - 1 - times[-1] <= max(1, 2 * messages / most)
     assert set(curves.columns()) == set(COLUMNS)
