@@ -64,7 +64,6 @@ class ServiceStatus:
     frames: FrameCounts = field(default_factory=FrameCounts)
     quality: Quality = field(default_factory=Quality)
     health: Sequence[Mapping[str, Any]] = ()
-    frames_per_s: float = float("nan")
     steps_per_s: float = float("nan")
     message_age_s: Mapping[str, float] = field(default_factory=dict)
     lag_s: float = float("nan")

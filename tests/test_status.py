@@ -199,4 +199,4 @@ def test_the_status_is_json_safe():
     assert status["quality"]["held_out_error"] is None
     assert status["message_age_s"] == {"det": 0.5, "pos": None}
     assert status["sinks"][0]["name"] == "files"
-    assert status["frames_per_s"] is None
+    assert status["steps_per_s"] is None

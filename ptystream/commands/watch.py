@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from rich.text import Text
 from ptystream.commands.common import stopped_by_signals
 from ptystream.commands.curve_flags import add_client_keys, client_keys_of
 from ptystream.commands.facts import facts, number, plain, table
+from ptystream.dashboard.curves import Curves
 from ptystream.errors import ConfigError, DecodeError, StoppedError
 from ptystream.publish.client import Handshakes
 from ptystream.publish.images import MAX_IMAGES, Picture, decode_picture
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 def _lines(args, status: Newest, console: Console, stopped) -> None:
     """Print lines: each status as JSON, or now and then one in words."""
     said_s = began_s = time.monotonic()
-    due_s = 0.0
+    due_s, curves = 0.0, Curves()
     while not stopped():
         state = _state(status.take(0.2))
         now_s = time.monotonic()
@@ -126,11 +128,16 @@ def _lines(args, status: Newest, console: Console, stopped) -> None:
                 console.print(_gone(status, silent), soft_wrap=True)
             continue
         said_s = now_s
+        curves.add(state)
         if args.json:
             print(json.dumps(state), flush=True)
         elif args.once or now_s >= due_s:
             due_s = now_s + PLAIN_S
-            console.print(plain(_rows(state)), highlight=False, soft_wrap=True)
+            console.print(
+                plain(_rows(state, curves.frames_per_s)),
+                highlight=False,
+                soft_wrap=True,
+            )
         if args.once:
             return
 
@@ -139,22 +146,25 @@ def _live(args, status: Newest, pictures: Newest, console: Console, stopped) -> 
     """Keep one screen up to date."""
     state: dict[str, Any] | None = None
     picture: Picture | None = None
-    said_s = time.monotonic()
+    said_s, curves = time.monotonic(), Curves()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while not stopped():
             came = _state(status.take(REFRESH_S))
             if came is not None:
                 state, said_s = came, time.monotonic()
+                curves.add(came)
             if not args.no_picture:
                 picture = _picture(pictures.take()) or picture
             silent_s = time.monotonic() - said_s
-            screen = _screen(status, state, picture, silent_s, console)
+            rate = curves.frames_per_s if state and state["run"] else math.nan
+            screen = _screen(status, state, rate, picture, silent_s, console)
             live.update(screen, refresh=True)
 
 
 def _screen(
     status: Newest,
     state: dict[str, Any] | None,
+    rate: float,
     picture: Picture | None,
     silent_s: float,
     console: Console,
@@ -166,7 +176,7 @@ def _screen(
     elif state is None:
         parts.append(Text(f"waiting for {status.address}"))
     if state is not None:
-        parts.append(table(_rows(state)))
+        parts.append(table(_rows(state, rate)))
     width, height = console.size
     made = picture and drawn(picture, columns=width - 1, rows=height - BESIDE)
     if made:
@@ -175,14 +185,14 @@ def _screen(
     return Group(*parts)
 
 
-def _rows(state: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the demo's facts, and what a longer watch wants beside them."""
+def _rows(state: dict[str, Any], rate: float) -> list[tuple[str, str]]:
+    """Return the demo's facts, and what a longer watch wants; ``rate`` in frames/s."""
     rows = [("scan", str(state["scan"] or "-")), *facts(state)]
     lost = {name: n for name, n in state["frames"]["lost"].items() if n}
     if lost:
         rows.append(("lost by", ", ".join(f"{n} {name}" for name, n in lost.items())))
     rows.append(("resolution", _nm(state["quality"].get("resolution_m"))))
-    rows.append(("frames/s", number(state["frames_per_s"])))
+    rows.append(("frames/s", "-" if math.isnan(rate) else f"{rate:.3g}"))
     rows.append(("steps/s", number(state["steps_per_s"])))
     rows.append(("scans", str(state["finished_scans"])))
     failed = {s["name"]: s["failures"] for s in state["sinks"] if s["failures"]}

@@ -2,12 +2,12 @@
 
 import hashlib
 import hmac
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ptystream.errors import ConfigError
+from ptystream.publish.secret import read_secret
 
 SHORTEST = 16
 """Characters of a token: what is shorter can be guessed."""
@@ -16,12 +16,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 def read_token(path: Path) -> str:
     """Return a token; ConfigError if it can't be read, is short, or others may read."""
-    try:
-        mode, token = path.stat().st_mode, path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"token file {path}: can't be read") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{path}: others may read it; chmod 600 {path}")
+    token = read_secret(path, "token file")
     if len(token) < SHORTEST or not token.isprintable():
         raise ConfigError(f"{path}: expected a token of {SHORTEST} characters or more")
     return token

@@ -6,11 +6,9 @@ tries every request ten times over 45 s, and asks for a password at a terminal.
 
 import contextlib
 import logging
-import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,19 +39,6 @@ def check_uri(uri: str) -> None:
             "publish.tiled.uri: no key or password in an address, it is shown and "
             "logged; expected TILED_API_KEY in the environment, or key_file"
         )
-
-
-def read_key(path: Path) -> str:
-    """Return an API key; ConfigError if it can't be read, or others may read it."""
-    try:
-        mode, key = path.stat().st_mode, path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"publish.tiled.key_file {path}: can't be read") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{path}: others may read it; chmod 600 {path}")
-    if not key:
-        raise ConfigError(f"publish.tiled.key_file {path}: empty")
-    return key
 
 
 class TiledServer:

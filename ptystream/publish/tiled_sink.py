@@ -20,8 +20,9 @@ from ptystream.publish.findings import findings
 from ptystream.publish.history import History
 from ptystream.publish.metadata import clean
 from ptystream.publish.preview import make_preview
+from ptystream.publish.secret import read_secret
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
-from ptystream.publish.tiled_client import TiledServer, read_key, rounded
+from ptystream.publish.tiled_client import TiledServer, rounded
 from ptystream.recon.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,11 @@ class TiledSink:
         max_mib: float = 256,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        key = None if key_file is None else read_key(key_file)
+        key = (
+            None
+            if key_file is None
+            else read_secret(key_file, "publish.tiled.key_file")
+        )
         self._server = TiledServer(uri, key)
         self._spec = optional("tiled.structures.core", "tiled").Spec(
             SPEC, version=str(SCHEMA_VERSION)
