@@ -215,3 +215,20 @@ def test_an_affine_that_fits_worse_is_dropped_with_its_probe():
     assert begun(recon) == "optics"
     assert recon.nuisance is not None
     assert not recon.nuisance.positions.affine.any()
+
+
+def test_slots_may_take_other_exposures_while_probes_contend():
+    """What a rival learns from next may lie where its object was not yet."""
+    engine = EngineOptions(batch=16, held_out=0.1, store=24)
+    recon = recon_of(dilated(TRUE, 0.5), engine=engine)
+    feed(recon, 0, 24)
+    assert recon.step() is not None
+    assert not recon.opening.done
+    counts, far = SCAN.counts(2e5), 300.0
+    for n in range(len(counts)):
+        y, x = SCAN.centres_px[n]
+        recon.add(100 + n, counts[n], (float(y) + far, float(x) + far))
+    assert begun(recon)
+    snapshot = recon.snapshot()
+    assert snapshot is not None
+    assert np.isfinite(snapshot.object).all()
