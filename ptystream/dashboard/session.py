@@ -104,17 +104,15 @@ class Session:
         """Send one scene."""
         per_m = self._measure(scene)
         for name, layer in SHOWN.items():
-            shown = scene.maps.get(layer)
-            more = {"run": [scene.run], "lit": [scene.lit]}
-            self.maps[name].source.data = _columns(shown, per_m) | more
+            data = _columns(scene.maps.get(layer), per_m, scene.run, scene.lit)
+            self.maps[name].source.data = data
         places = scene.places_m * per_m
         self.path.data = {"x": places[:, 1], "y": places[:, 0]}
         self.here.data = {"x": places[-1:, 1], "y": places[-1:, 0]}
         if scene.probe is not None:
             self._show_probe(scene.probe, per_m, scene.run)
         if scene.pattern is not None:
-            more = {"run": [scene.run], "lit": [0.0]}
-            self.pattern.source.data = _columns(scene.pattern, 1.0) | more
+            self.pattern.source.data = _columns(scene.pattern, 1.0, scene.run)
 
     def _show_probe(self, probe: Probe, per_m: float, run: str) -> None:
         h, w = (size * per_m for size in probe.size_m)
@@ -153,15 +151,13 @@ def page(name: str) -> Template:
     return Template((PAGE / name).read_text("utf-8"))
 
 
-def _columns(shown: Map | None, per_m: float) -> dict[str, Any]:
-    """Return a map as its source holds it; empty columns for none."""
+def _columns(
+    shown: Map | None, per_m: float, run: str, lit: float = 0.0
+) -> dict[str, Any]:
+    """Return a map as its source holds it; all columns empty for none."""
+    names = (*plots.COLUMNS_OF_A_MAP, "run", "lit")
     if shown is None:
-        return {name: [] for name in plots.COLUMNS_OF_A_MAP}
+        return {name: [] for name in names}
     x, y, dw, dh = (v * per_m for v in shown.box_m)
-    values: tuple[Any, ...] = (shown.codes, x, y, dw, dh, shown.low, shown.high)
-    return {
-        name: [value]
-        for name, value in zip(
-            plots.COLUMNS_OF_A_MAP, (*values, *shown.limits), strict=True
-        )
-    }
+    values = (shown.codes, x, y, dw, dh, shown.low, shown.high, *shown.limits, run, lit)
+    return {name: [value] for name, value in zip(names, values, strict=True)}

@@ -124,8 +124,10 @@ def test_a_scan_is_seen_zoomed_and_stopped(simulate, serve, dashboard, token, br
     page.click("#card-amplitude [data-zoom=whole]")
     assert page.evaluate(RANGE, "amplitude") != pytest.approx(set_by_me)
 
-    # Contrast that somebody typed stays too.
+    # Contrast that somebody types stays too, while new pictures come.
     page.fill("#card-amplitude [data-end=lo]", "0.5")
+    rows = page.evaluate(STEP)
+    page.wait_for_function(f"() => ({STEP})() >= {rows} + 3")
     page.press("#card-amplitude [data-end=lo]", "Tab")
     rows = page.evaluate(STEP)
     page.wait_for_function(f"() => ({STEP})() >= {rows} + 2")

@@ -118,7 +118,8 @@ class Contrast {
     const cyclic = this.choice && (this.choice.value === "cyclic" || (this.choice.value === "auto" && hi[0] - lo[0] > 4))
     let [from, to] = this.auto ? (cyclic ? [-Math.PI, Math.PI] : [lo[0], hi[0]]) : this.inputs.map((i) => i.valueAsNumber)
     if (!(to > from)) [from, to] = [lo[0], hi[0]]
-    if (this.auto) [from, to].forEach((v, i) => { this.inputs[i].value = String(Number(v.toPrecision(3))) })
+    // What somebody is typing stays.
+    if (this.auto) [from, to].forEach((v, i) => { if (this.inputs[i] !== document.activeElement) this.inputs[i].value = String(Number(v.toPrecision(3))) })
     const code = (v) => (255 * (v - low[0])) / (high[0] - low[0])
     if (this.choice) {
       const palette = this.scale.tags[0][cyclic ? "cyclic" : "plain"]

@@ -1,0 +1,1 @@
+"""Long trials of the whole service in real processes: ``tools/soak``."""
