@@ -54,7 +54,7 @@ class PixelLearner:
     With ``settling``, the rate of each pixel falls with its own age, so that noise
     averages out where the scan has long been and new area learns at full rate; a
     ``calm`` below 1 makes it fall less, 0 not at all. Of a probe, ``aberrations`` are
-    turned first.
+    turned first; with ``patient`` its pixels wait until that is done.
     """
 
     by_light = True
@@ -73,6 +73,7 @@ class PixelLearner:
         self.field, self._rate, self._momentum = field, rate, momentum
         self._settling, self._constraint = settling, constraint
         self.calm = 1.0
+        self.patient = False
         self._box = Box(0, 0, 0, 0)
 
     def window(self, box: Box) -> Complex[Tensor, "s h w"]:
@@ -92,8 +93,9 @@ class PixelLearner:
         """Move the pixels; their momentum is kept where the canvas keeps means."""
         if self._aberrations is not None and not self._aberrations.done:
             now = self.window(self._box)
-            turned = self._aberrations.turn(now, gradient, fade, finite)
-            self.field.write(self._box, turned)
+            self._hold(self._aberrations.turn(now, gradient, fade, finite))
+            if self.patient:
+                return
         canvas = self.field.canvas
         at = (slice(None), *canvas.slices(self._box))
         pairs = torch.stack([gradient.real, gradient.imag], 1)
@@ -105,7 +107,13 @@ class PixelLearner:
         speed.mul_(torch.where(finite, self._momentum, 1.0)).sub_(push)
         canvas.values[at].addcmul_(speed, finite.float())
         if self._constraint is not None:
-            self.field.write(self._box, self._constraint(self.window(self._box)))
+            self._hold(self.window(self._box))
+
+    def _hold(self, values: Complex[Tensor, "s h w"]) -> None:
+        """Put these pixels, as they must be, in the last window's place."""
+        if self._constraint is not None:
+            values = self._constraint(values)
+        self.field.write(self._box, values)
 
 
 class NeuralLearner:
