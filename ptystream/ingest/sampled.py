@@ -98,6 +98,8 @@ class SampledPositions:
         if isinstance(message, ScanEnd):
             self._finish(message)
             return self._pass(message) if self._queue else [message]
+        if isinstance(message, Samples):
+            self._count_gap(message.first, len(message.position_m))
         return [message]
 
     def release(self) -> list[Message]:
@@ -137,7 +139,7 @@ class SampledPositions:
 
     def _samples(self, columns: Columns, arrived_s: float) -> list[Samples]:
         """Return the rows in metres, those of no use left out and counted."""
-        self._count_gap(columns)
+        self._count_gap(columns.first, len(columns))
         if self._table is None:
             there = ", ".join(sorted(columns.columns))
             return self._useless(columns, f"positions.y and .x name none of {there}")
@@ -168,11 +170,11 @@ class SampledPositions:
             None if track.monitor is None else track.monitor[run],
         )
 
-    def _count_gap(self, columns: Columns) -> None:
+    def _count_gap(self, first: int, rows: int) -> None:
         """Count the rows whose message was lost; before the first we weren't there."""
         if self._next is not None:
-            self._lost += max(0, columns.first - self._next)
-        self._next = max(self._next or 0, columns.first + len(columns))
+            self._lost += max(0, first - self._next)
+        self._next = max(self._next or 0, first + rows)
 
     def _useless(self, columns: Columns, reason: str) -> list[Samples]:
         self._unusable += len(columns)

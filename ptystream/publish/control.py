@@ -18,6 +18,7 @@ import zmq
 from ptystream.errors import ConfigError, DecodeError, PtystreamError
 from ptystream.publish.exposure import check_reach
 from ptystream.publish.images import Picture, encode_picture
+from ptystream.publish.ipc import SocketFile, check_unused
 from ptystream.publish.requests import Command, Request, decode_request, encode
 from ptystream.wire.curve import Admission
 from ptystream.wire.door import Door, sender_of
@@ -185,6 +186,7 @@ class ControlServer:
         self._preview_pub = self._context.socket(zmq.XPUB)
         self._preview_pub.setsockopt(zmq.SNDHWM, 2)
         bound: list[str] = []
+        self._files: list[SocketFile] = []
         self._sockets = (self._router, self._status_pub, self._preview_pub)
         for sock, address in zip(self._sockets, self._addresses, strict=True):
             sock.setsockopt(zmq.LINGER, 200)
@@ -192,17 +194,22 @@ class ControlServer:
             if sock.type == zmq.XPUB:
                 sock.setsockopt(zmq.XPUB_VERBOSE, 1)
                 sock.setsockopt(zmq.MAXMSGSIZE, 1024)
+            check_unused(address)
             try:
                 sock.bind(address)
             except zmq.ZMQError as error:
                 raise ConfigError(f"can't bind {address}: {error}") from error
             bound.append(sock.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+            file = SocketFile.of(bound[-1])
+            self._files += [file] if file is not None else []
         self._bound = tuple(bound)
 
     def _release(self) -> None:
         # First: a client that a shut door turns away would not come again.
         for sock in self._sockets:
             sock.close(linger=200)
+        for file in self._files:
+            file.remove()
         self._door.close()
         self._context.destroy(linger=200)
         self._wake_in.close()

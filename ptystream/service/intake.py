@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -20,11 +20,11 @@ from ptystream.ingest.scans import (
     Event,
     ScanClosed,
     ScanCounts,
-    ScanOpened,
     ScanTracker,
     Strays,
     TrackerLimits,
 )
+from ptystream.service.backlog import Backlog
 from ptystream.service.curve import curve_keys
 from ptystream.settings import PositionSettings
 from ptystream.wire.messages import Exposure
@@ -35,70 +35,6 @@ MIB = 1 << 20
 TICK_MS = 50
 RESTART_S = 1.0
 """A receiver that died is started again after so long."""
-REMEMBERED = 16
-"""Scans whose dropped exposures are remembered; the oldest is forgotten."""
-
-
-class Backlog:
-    """Events on their way to the engine; when full the oldest exposure is dropped.
-
-    Scan openings and closings are few and are never dropped.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._events: deque[Event] = deque()
-        self._exposures = 0
-        self._lock = threading.Condition()
-        self._dropped: OrderedDict[str, int] = OrderedDict()
-
-    def put(self, events: list[Event]) -> None:
-        """Add events; never waits."""
-        if not events:
-            return
-        with self._lock:
-            for event in events:
-                if isinstance(event, ScanOpened):
-                    self._dropped.pop(event.start.scan, None)
-            self._events.extend(events)
-            self._exposures += sum(isinstance(e, Exposure) for e in events)
-            while self._exposures > self._capacity:
-                self._drop_oldest()
-            self._lock.notify()
-
-    def take(self, most: int, timeout_s: float) -> list[Event]:
-        """Return up to ``most`` events; waits at most so long for the first."""
-        with self._lock:
-            if not self._events and timeout_s > 0:
-                self._lock.wait(timeout_s)
-            count = min(most, len(self._events))
-            taken = [self._events.popleft() for _ in range(count)]
-            self._exposures -= sum(isinstance(e, Exposure) for e in taken)
-            return taken
-
-    def dropped(self, scan: str) -> int:
-        """Return how many exposures of a scan were dropped since it opened."""
-        with self._lock:
-            return self._dropped.get(scan, 0)
-
-    def fill(self) -> float:
-        """Return the share of the room for exposures that is taken."""
-        return self._exposures / self._capacity
-
-    def _drop_oldest(self) -> None:
-        """Remove the oldest exposure, wherever openings and closings stand."""
-        for place, event in enumerate(self._events):
-            if isinstance(event, Exposure):
-                del self._events[place]
-                self._exposures -= 1
-                self._count(event.frame.scan)
-                return
-
-    def _count(self, scan: str) -> None:
-        """Count one dropped exposure of a scan."""
-        self._dropped[scan] = self._dropped.pop(scan, 0) + 1
-        if len(self._dropped) > REMEMBERED:
-            self._dropped.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True)

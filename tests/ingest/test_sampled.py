@@ -183,6 +183,16 @@ def test_lost_messages_are_counted_as_lost_samples():
     assert positions.stats().lost == 60
 
 
+def test_samples_that_come_as_such_are_counted_like_columns():
+    positions = SampledPositions()
+    positions.take(START)
+    for first in (0, 50):
+        positions.take(Samples("p", first, 1, np.zeros((20, 2))))
+    assert positions.stats().lost == 30
+    positions.take(ScanEnd("p", "pos", "complete", 70))
+    assert positions.stats().lost == 30
+
+
 def test_who_joins_late_has_lost_nothing():
     positions = sampled(10)
     positions.take(ScanStart("p", "pos", again=True))

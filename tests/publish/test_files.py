@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -228,6 +229,22 @@ def test_nothing_reconstructed_is_nothing_saved(tmp_path, info):
     sink.start(info())
     sink.stop(None, FRAMES, END)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_asks_is_told_of_ends_that_are_on_disk(tmp_path, snapshot, info):
+    """And of runs that left nothing: not of a result that could not be written."""
+    told = []
+    sink = FileSink(tmp_path / "out", kept=lambda run: told.append(run.run))
+    for run, last in (("a", snapshot()), ("b", None)):
+        sink.start(info(run))
+        sink.stop(last, FRAMES, END)
+    assert told == ["a", "b"]
+    sink.start(info("c"))
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(OSError, match="not saved"):
+        sink.stop(snapshot(), FRAMES, END)
+    assert told == ["a", "b"]
 
 
 def test_a_folder_that_cannot_be_is_counted_and_logged(

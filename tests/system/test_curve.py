@@ -52,6 +52,7 @@ def test_a_scan_of_which_a_stranger_sees_nothing(
     assert (ended["reason"], ended["frames"]["paired"]) == ("complete", FRAMES)
     numbers = service.get("/metrics")[1]
     assert "ptystream_frames_received_total" in numbers
+    assert service.metric("handshakes_refused_total") > 0
     for name in (ended["scan"], ended["run"], str(tmp_path)):
         assert name not in numbers
     secrets = [keyring.of(n).secret for n in ("viewer", "operator")]

@@ -36,32 +36,33 @@ class Grown:
 
 def memory_of(pid: int) -> Memory:
     """Return what a process and its descendants hold now; Linux only."""
-    found = [_resident_kib(p) for p in _family(pid)]
+    found = [resident_kib(p) for p in family(pid)]
     own = sum(kib["RssAnon"] for kib in found)
     files = sum(kib["RssFile"] for kib in found)
     shared = max((kib["RssShmem"] for kib in found), default=0)
     return Memory((own + files + shared) / KIB_A_MIB, own / KIB_A_MIB)
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """Return the process and its descendants that still run."""
     found = [pid]
     for parent in found:
         for listed in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += [int(child) for child in _text(listed).split()]
+            found += [int(child) for child in text_of(listed).split()]
     return found
 
 
-def _resident_kib(pid: int) -> dict[str, int]:
+def resident_kib(pid: int) -> dict[str, int]:
+    """Return a process' memory by kind; zeros once it is gone."""
     kib = {"RssAnon": 0, "RssFile": 0, "RssShmem": 0}
-    for line in _text(Path(f"/proc/{pid}/status")).splitlines():
+    for line in text_of(Path(f"/proc/{pid}/status")).splitlines():
         name, _, value = line.partition(":")
         if name in kib:
             kib[name] = int(value.split()[0])
     return kib
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """Return what /proc says; nothing of a process that has just gone."""
     try:
         return path.read_text()

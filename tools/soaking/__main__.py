@@ -7,9 +7,9 @@ A trial is a module with ``arguments(parser)``, which adds its flags, and
 import argparse
 import sys
 
-from tools.soaking import faults
+from tools.soaking import faults, hours, load
 
-TRIALS = {"faults": faults}
+TRIALS = {"faults": faults, "hours": hours, "load": load}
 """By name; each module's docstring is its help."""
 
 
