@@ -13,6 +13,7 @@ from ptystream.errors import PtystreamError
 COMMANDS = {
     "serve": "reconstruct scans as they are acquired",
     "reconstruct": "reconstruct a CXI file or a tape",
+    "rerun": "make a result again from what it was made of, and compare",
     "simulate": "be a beamline: a detector and an encoder box on real sockets",
     "record": "write streams to a tape, as they come",
     "replay": "send a tape or a file of a scan again",

@@ -26,6 +26,7 @@ from ptystream.recon.options_health import HealthOptions
 from ptystream.recon.options_quality import QualityOptions
 from ptystream.recon.options_start import StartOptions, WarmOptions
 from ptystream.settings import (
+    CheckpointSettings,
     DetectorSettings,
     FirstObjectSettings,
     FirstProbeSettings,
@@ -61,6 +62,7 @@ class Config(Settings):
     warm: WarmOptions = WarmOptions()
     health: HealthOptions = HealthOptions()
     classical: ClassicalOptions = ClassicalOptions()
+    checkpoint: CheckpointSettings = CheckpointSettings()
     publish: PublishSettings = PublishSettings()
 
     def recon(self) -> ReconOptions:

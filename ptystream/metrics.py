@@ -65,6 +65,11 @@ class _Total:
         self._seen = max(self._seen, total)
 
 
+def _total(registry: CollectorRegistry, name: str, about: str) -> _Total:
+    """Declare a counter without labels that is fed from a total."""
+    return _Total(Counter(f"ptystream_{name}", about, registry=registry))
+
+
 class Metrics:
     """Turns stats into metrics in the registry; ``observe_*`` from one thread.
 
@@ -142,6 +147,10 @@ class Metrics:
         """Record how often the receiver process had to be started again."""
         self._restarts.advance(total)
 
+    def observe_turned_away(self, total: int) -> None:
+        """Record how often a key that isn't listed was turned away."""
+        self._turned_away.advance(total)
+
     def observe_queues(self, fill: Mapping[str, float], lead_frames: int) -> None:
         """Record how full (0 to 1) each of ``QUEUES`` is, and the detector's lead."""
         for queue, share in fill.items():
@@ -196,6 +205,11 @@ class Metrics:
         """Record how long a frame took from its arrival into a picture."""
         self._pixel_lag.observe(seconds)
 
+    def observe_checkpoint(self, written_s: float | None, took_s: float) -> None:
+        """Record when (monotonic; None: never) the newest was written, in how long."""
+        self._checkpoint_s = written_s or NAN
+        self._checkpoint_took.set(took_s)
+
     def observe_sink(self, stats: SinkStats) -> None:
         """Record what a sink has done."""
         name = stats.name if stats.name in self._sinks else OTHER
@@ -208,22 +222,18 @@ class Metrics:
         self, registry: CollectorRegistry, loss_reasons: Iterable[str]
     ) -> None:
         counter = partial(Counter, registry=registry)
-        self._received = _Total(
-            counter("ptystream_frames_received", "Frames of scans that arrived.")
-        )
-        self._paired = _Total(
-            counter("ptystream_frames_paired", "Frames joined with their position.")
-        )
+        total = partial(_total, registry)
+        self._received = total("frames_received", "Frames of scans that arrived.")
+        self._paired = total("frames_paired", "Frames joined with their position.")
         lost = counter(
             "ptystream_frames_lost", "Frames lost, by where and why.", ["reason"]
         )
         names = dict.fromkeys((*loss_reasons, OTHER))
         self._lost = {reason: _Total(lost.labels(reason)) for reason in names}
-        ignored = counter(
-            "ptystream_exposures_ignored",
+        self._ignored = total(
+            "exposures_ignored",
             "Exposures that came after their run was stopped or given up.",
         )
-        self._ignored = _Total(ignored)
         self._scans = counter(
             "ptystream_scans", "Scans that ended, by how.", ["reason"]
         )
@@ -231,7 +241,7 @@ class Metrics:
             self._scans.labels(reason)
 
     def _declare_streams(self, registry: CollectorRegistry) -> None:
-        counter = partial(Counter, registry=registry)
+        total = partial(_total, registry)
         gauge = partial(Gauge, labelnames=["stream"], registry=registry)
         self._connected = gauge(
             "ptystream_connected", "Whether a stream's socket is connected."
@@ -244,13 +254,13 @@ class Metrics:
         for stream in STREAMS:
             self._connected.labels(stream)
             age.labels(stream).set_function(partial(self._age_s, stream))
-        self._bytes = _Total(
-            counter("ptystream_received_bytes", "Bytes of decoded frames.")
+        self._bytes = total("received_bytes", "Bytes of decoded frames.")
+        self._samples = total("samples_received", "Rows of positions that arrived.")
+        self._declare_refusals(partial(Counter, registry=registry))
+        self._restarts = total("receiver_restarts", "Times the receiver process died.")
+        self._turned_away = total(
+            "handshakes_refused", "Handshakes with a key that isn't listed."
         )
-        self._samples = _Total(
-            counter("ptystream_samples_received", "Rows of positions that arrived.")
-        )
-        self._declare_refusals(counter)
 
     def _declare_refusals(self, counter: Callable[..., Counter]) -> None:
         refused = counter(
@@ -266,15 +276,11 @@ class Metrics:
         strays = counter(
             "ptystream_strays", "Frames or samples that belong to no scan.", ["stream"]
         )
-        restarts = counter(
-            "ptystream_receiver_restarts", "Times the receiver process died."
-        )
         self._refused = {
             (s, r): _Total(refused.labels(s, r)) for s in STREAMS for r in REFUSALS
         }
         self._encoder_lost = {r: _Total(rows.labels(r)) for r in ENCODER_LOSSES}
         self._strays = {s: _Total(strays.labels(s)) for s in STREAMS}
-        self._restarts = _Total(restarts)
 
     def _declare_room(self, registry: CollectorRegistry) -> None:
         gauge = partial(Gauge, registry=registry)
@@ -290,12 +296,11 @@ class Metrics:
         self._store_fill = gauge(
             "ptystream_store_fill_ratio", "Share of the frame store in use."
         )
-        evicted = Counter(
-            "ptystream_store_evicted",
+        self._evicted = _total(
+            registry,
+            "store_evicted",
             "Frames that made room for newer ones in a full store.",
-            registry=registry,
         )
-        self._evicted = _Total(evicted)
         self._memory_used = gauge(
             "ptystream_device_memory_used_bytes",
             "Memory in use on the engine's GPU by anybody; "
@@ -317,12 +322,9 @@ class Metrics:
             buckets=STEP_BUCKETS_S,
             registry=registry,
         )
-        rolled_back = Counter(
-            "ptystream_steps_rolled_back",
-            "Steps undone because they were not finite.",
-            registry=registry,
+        self._rolled_back = _total(
+            registry, "steps_rolled_back", "Steps undone because they were not finite."
         )
-        self._rolled_back = _Total(rolled_back)
         self._loss = gauge("ptystream_loss", "Training loss of the last snapshot.")
         self._held_out = gauge(
             "ptystream_held_out_error_ratio",
@@ -377,18 +379,21 @@ class Metrics:
                 ("refused_runs", "Runs that came while too many waited for a sink."),
             )
         ]
-        self._in_flight = Gauge(
-            "ptystream_sink_in_flight_seconds",
-            "How long a sink's present call has lasted; 0 when idle.",
-            ["sink"],
-            registry=registry,
-        )
+        gauge = partial(Gauge, registry=registry)
+        about = "How long a sink's present call has lasted; 0 when idle."
+        self._in_flight = gauge("ptystream_sink_in_flight_seconds", about, ["sink"])
         self._sinks = {
             name: tuple(_Total(counter.labels(name)) for counter in counters)
             for name in dict.fromkeys((*sinks, OTHER))
         }
         for name in self._sinks:
             self._in_flight.labels(name)
+        about = "Time since the scan's newest checkpoint; NaN where there is none."
+        age = gauge("ptystream_checkpoint_age_seconds", about)
+        age.set_function(lambda: self._clock() - self._checkpoint_s)
+        about = "Time that the newest checkpoint took to write."
+        self._checkpoint_took = gauge("ptystream_checkpoint_seconds", about)
+        self.observe_checkpoint(None, NAN)
 
     def _age_s(self, stream: str) -> float:
         return self._clock() - self._last_s[stream]

@@ -172,7 +172,8 @@ class ScanSettings(Settings):
     waiting: Count = 8192
     """Frames that may wait; beyond it the oldest is dropped and counted."""
     backlog: Count = 4096
-    """Exposures between ingest and engine; beyond it the oldest is dropped, counted."""
+    """Exposures between ingest and engine; beyond it they are thinned, evenly over the
+    scan, and counted."""
     documents_s: Annotated[float, Ge(0), Le(5)] = 1.0
     """A scan that opens waits so long for its run's documents, where runs are announced
     to the service at all."""
@@ -195,6 +196,20 @@ class RefineSettings(Settings):
     watch: Literal["error", "likelihood"] = "error"
     """What is to improve: the relative error of held-out amplitudes, or their Poisson
     deviance (twice the negative log-likelihood, less that of a perfect model)."""
+
+
+class CheckpointSettings(Settings):
+    """What lets a scan survive the service: checkpoints, and a tape beside it."""
+
+    tape: str | None = None
+    """The tape that ``ptystream record`` writes beside the service, or the folder with
+    such tapes: the newest. With it a scan is checkpointed, a service that was killed
+    goes on with it when it starts again, and frames that it missed are read from the
+    tape. None: nothing of that."""
+    folder: str | None = None
+    """Where checkpoints lie; none: beside the results."""
+    every_s: Seconds = 60.0
+    """Time between two checkpoints of a scan."""
 
 
 class TiledSettings(Settings):

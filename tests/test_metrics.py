@@ -103,6 +103,13 @@ def test_a_receiver_that_was_started_again_counts_on(registry):
     assert value(registry, "samples_received_total") == 8
 
 
+def test_those_turned_away_are_counted_on(registry):
+    metrics = Metrics(registry)
+    for total in (0, 2, 2, 5):
+        metrics.observe_turned_away(total)
+    assert value(registry, "handshakes_refused_total") == 5
+
+
 def test_what_is_in_no_closed_set_is_counted_as_other(registry):
     metrics = Metrics(registry, ("late",), ("files",))
     metrics.observe_frames("s", FrameCounts(lost={"late": 1, "new": 2, "newer": 3}))
@@ -226,3 +233,15 @@ def test_each_fault_is_a_series_from_the_start(registry):
     assert series(registry) == before
     metrics.observe_health([])
     assert value(registry, "health_findings", fault="positions lag") == 0
+
+
+def test_a_checkpoint_s_age_grows_by_itself(registry):
+    now_s = [100.0]
+    metrics = Metrics(registry, clock=lambda: now_s[0])
+    assert math.isnan(value(registry, "checkpoint_age_seconds"))
+    metrics.observe_checkpoint(98.0, 0.5)
+    now_s[0] = 105.0
+    assert value(registry, "checkpoint_age_seconds") == 7.0
+    assert value(registry, "checkpoint_seconds") == 0.5
+    metrics.observe_checkpoint(None, math.nan)
+    assert math.isnan(value(registry, "checkpoint_age_seconds"))

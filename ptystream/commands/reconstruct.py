@@ -3,9 +3,11 @@
 import argparse
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ptystream.commands.common import (
     add_config,
@@ -13,6 +15,7 @@ from ptystream.commands.common import (
     say_json,
     stopped_by_signals,
 )
+from ptystream.config import Config
 from ptystream.presets import preset_names
 from ptystream.publish.files import result_of, write_result
 from ptystream.publish.findings import findings
@@ -24,9 +27,8 @@ from ptystream.recon.classical.make import NAMES
 from ptystream.service.classical import reconstruct as classical
 from ptystream.service.first_object import first_object
 from ptystream.service.first_probe import first_probe
-from ptystream.service.offline import Progress, half, load, reconstruct
-
-LIVE = "live"
+from ptystream.service.made_of import LIVE, Job, files_of, sums
+from ptystream.service.offline import Acquired, Progress, half, load, reconstruct
 
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
@@ -70,57 +72,80 @@ def run(args: argparse.Namespace) -> int:
         "engine.deterministic": args.deterministic or None,
         "engine.threads": 1 if args.deterministic else None,
     }
-    config = config_of(args, named)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    scan = load(args.file, scan=args.scan, config=config)
+    job = Job(args.file, args.scan, args.half, args.engine)
+    done = make(job, config_of(args, named), args.output, quiet=args.quiet)
+    if done is None:
+        return 1
+    say_json(done)
+    return 0
+
+
+def make(
+    job: Job, config: Config, output: Path, *, quiet: bool
+) -> dict[str, Any] | None:
+    """Reconstruct, write result, picture and page; return what to say of them.
+
+    None if no exposure came, which it says. What the result was made of is in it.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    history = History()
+    with ThreadPoolExecutor(1) as beside:
+        summed = beside.submit(sums, files_of(job, config))
+        scan = _load(job, config)
+        number = len(scan.exposures)
+        counts = FrameCounts(number, number, number)
+
+        def report(progress: Progress) -> None:
+            history.add(progress.seconds, progress.snapshot, counts)
+            if not quiet:
+                print(_line(progress), file=sys.stderr)
+
+        engine = partial(classical, name=job.engine)
+        with stopped_by_signals() as stop:
+            scan_run, snapshot, end = (reconstruct if job.engine == LIVE else engine)(
+                scan, config, run=str(uuid.uuid4()), progress=report, stop=stop.is_set
+            )
+        if snapshot is None:
+            print("nothing was reconstructed: no exposure came", file=sys.stderr)
+            return None
+        info = scan_run.info
+        made_of = {"input": job.as_dict(summed.result())}
+        info = replace(info, provenance={**info.provenance, **made_of})
+    result = result_of(snapshot, info, history.columns())
+    write_result(output, result)
+    picture, page = output.with_suffix(".png"), output.with_suffix(".html")
+    draw(result, history.columns(), picture, job.file.name)
+    columns, drawn = history.columns(), picture.read_bytes()
+    write_report(page, Ended(info, snapshot, counts, end, columns, drawn))
+    resolution_m = snapshot.quality.resolution_m
+    return {
+        "result": str(output),
+        "picture": str(picture),
+        "report": str(page),
+        "exposures": snapshot.exposures,
+        "steps": snapshot.step,
+        "seconds": round(end.seconds_after_last_frame, 2),
+        "held_out_error": snapshot.quality.held_out_error,
+        "flat_error": snapshot.quality.flat_error,
+        "resolution_m": resolution_m if resolution_m > 0 else None,
+        "converged": snapshot.quality.converged,
+        "health": findings(snapshot),
+        "stopped_because": end.refined,
+    }
+
+
+def _load(job: Job, config: Config) -> Acquired:
+    """Return the scan, with the first probe and object that the settings name."""
+    scan = load(job.file, scan=job.scan, config=config)
     extras = replace(
         scan.extras,
         given_probe=first_probe(config),
         given_object=first_object(config),
     )
     scan = replace(scan, extras=extras)
-    if args.half:
-        scan = replace(scan, exposures=half(scan.exposures, args.half))
-    history = History()
-    counts = FrameCounts(len(scan.exposures), len(scan.exposures), len(scan.exposures))
-
-    def report(progress: Progress) -> None:
-        history.add(progress.seconds, progress.snapshot, counts)
-        if not args.quiet:
-            print(_line(progress), file=sys.stderr)
-
-    make = reconstruct if args.engine == LIVE else partial(classical, name=args.engine)
-    with stopped_by_signals() as stop:
-        scan_run, snapshot, end = make(
-            scan, config, run=str(uuid.uuid4()), progress=report, stop=stop.is_set
-        )
-    if snapshot is None:
-        print("nothing was reconstructed: no exposure came", file=sys.stderr)
-        return 1
-    result = result_of(snapshot, scan_run.info, history.columns())
-    write_result(args.output, result)
-    picture, page = args.output.with_suffix(".png"), args.output.with_suffix(".html")
-    draw(result, history.columns(), picture, args.file.name)
-    columns, drawn = history.columns(), picture.read_bytes()
-    write_report(page, Ended(scan_run.info, snapshot, counts, end, columns, drawn))
-    resolution_m = snapshot.quality.resolution_m
-    say_json(
-        {
-            "result": str(args.output),
-            "picture": str(picture),
-            "report": str(page),
-            "exposures": snapshot.exposures,
-            "steps": snapshot.step,
-            "seconds": round(end.seconds_after_last_frame, 2),
-            "held_out_error": snapshot.quality.held_out_error,
-            "flat_error": snapshot.quality.flat_error,
-            "resolution_m": resolution_m if resolution_m > 0 else None,
-            "converged": snapshot.quality.converged,
-            "health": findings(snapshot),
-            "stopped_because": end.refined,
-        }
-    )
-    return 0
+    if job.half:
+        scan = replace(scan, exposures=half(scan.exposures, job.half))
+    return scan
 
 
 def _line(progress: Progress) -> str:

@@ -128,7 +128,10 @@ class FileSink:
         folder: Path,
         every_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        kept: Callable[[RunInfo], None] = lambda _: None,
     ) -> None:
+        """Store; ``kept`` is told of each run whose end is on disk, or left nothing."""
+        self._kept = kept
         self._folder = folder
         self._every_s = every_s
         self._clock = clock
@@ -160,10 +163,12 @@ class FileSink:
         """Write the final result; nothing if nothing was reconstructed."""
         if snapshot is None:
             log.warning("run ended %s with nothing to save", end.reason)
-            return
-        self._snapshot = snapshot
-        self._history.add(self._clock() - self._began_s, snapshot, frames)
-        self.save()
+        else:
+            self._snapshot = snapshot
+            self._history.add(self._clock() - self._began_s, snapshot, frames)
+            self.save()
+        if self._info is not None:
+            self._kept(self._info)
 
     def save(self) -> None:
         """Write the newest snapshot seen; OSError names the path."""

@@ -78,6 +78,15 @@ class Exposures:
             self._weigh()
         return Box(int(corner[0]), int(corner[1]), size, size), reach
 
+    @property
+    def gauge(self) -> tuple[float, float]:
+        """Photons to an amplitude of 1, and the monitor's unit; the first set it."""
+        return self.photons, self._unit
+
+    @gauge.setter
+    def gauge(self, gauge: tuple[float, float]) -> None:
+        self.photons, self._unit = gauge
+
     def doubt(self, counts: int) -> None:
         """Leave pixels of so many counts and more out from now on, frame by frame."""
         self.physics = replace(self.physics, saturated=counts)

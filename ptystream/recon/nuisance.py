@@ -87,6 +87,14 @@ class Nuisance:
         self._offsets.forget(slot)
         self._lights.forget(slot)
 
+    def rows(self) -> dict[str, Tensor]:
+        """Return all that is learned of each slot, with its optimisers' memory."""
+        return {
+            f"{name}_{part}": getattr(adam, part)
+            for name, adam in (("offset", self._offsets), ("light", self._lights))
+            for part in ("values", "mean", "square", "age")
+        }
+
     @torch.no_grad()
     def begin(self, affine: Float[Tensor, "4"] | None) -> None:
         """Begin with these scales, shear and rotation; None, or none learned: none."""

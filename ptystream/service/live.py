@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from ptystream.config import Config
 from ptystream.errors import ConfigError, StoppedError
 from ptystream.ingest.scans import ScanCounts
+from ptystream.publish.atomic import sweep
 from ptystream.publish.control import ControlServer
 from ptystream.publish.files import FileSink
 from ptystream.publish.findings import findings
@@ -21,10 +22,11 @@ from ptystream.publish.images import Picture
 from ptystream.publish.preview import PreviewSink
 from ptystream.publish.report_sink import ReportSink
 from ptystream.publish.runner import SinkThread
-from ptystream.publish.sink import FrameCounts, Sink
+from ptystream.publish.sink import FrameCounts, RunInfo, Sink
 from ptystream.publish.stack import StackSink
 from ptystream.recon.snapshot import Quality
 from ptystream.service.announced import Announced
+from ptystream.service.checkpoint import CheckpointSink
 from ptystream.service.commands import LOOKS, Commands
 from ptystream.service.curve import server_admission
 from ptystream.service.engine_state import Finished
@@ -34,6 +36,7 @@ from ptystream.service.outlets import outlets, pva_server
 from ptystream.service.outline import outline
 from ptystream.service.pixel_lag import PixelLags
 from ptystream.service.reconstructing import Reconstructing
+from ptystream.service.resume import Recovery
 from ptystream.service.scan import NO_EXTRAS, Extras
 from ptystream.status import ServiceStatus, StatusServer
 
@@ -54,11 +57,21 @@ class Service:
         self._intake = Intake(config)
         self._announced = Announced()
         self._settings = outline(config)
-        self._files = FileSink(Path(p.results))
+        folder, beside = Path(p.results), config.checkpoint
+        self._folders = {folder, Path(beside.folder or folder)}
+        self._checkpoints: CheckpointSink | None = None
+        if beside.tape is not None:
+            self._checkpoints = CheckpointSink(Path(beside.folder or folder))
+        self._files = FileSink(folder, kept=self._forget)
         self._stacks = StackSink(Path(p.results), self._changed)
         self._pva = pva_server(p)
         self._pixel_lags = PixelLags()
         self._sinks = [SinkThread(sink) for sink in self._make_sinks(config)]
+        threads = {thread.name: thread for thread in self._sinks}
+        recovery = Recovery(config)
+        if self._checkpoints is not None:
+            soon = threads[self._checkpoints.name].soon
+            recovery = Recovery(config, self._checkpoints, soon)
         self._engine = Reconstructing(
             config,
             self._intake.backlog,
@@ -68,8 +81,8 @@ class Service:
             changed=self._changed,
             announced=self._announced,
             pixel_lags=self._pixel_lags,
+            recovery=recovery,
         )
-        threads = {thread.name: thread for thread in self._sinks}
         commands = Commands(
             config,
             self._engine,
@@ -95,6 +108,8 @@ class Service:
             self._engine,
             self._sinks,
             self._pixel_lags,
+            self._control,
+            self._checkpoints,
         )
         self._finishing = False
         host, port = _host_and_port(p.metrics)
@@ -108,6 +123,8 @@ class Service:
             ConfigError: an address can't be bound, or an extra is not installed.
             StoppedError: the receiver process doesn't come up.
         """
+        for folder in self._folders:
+            sweep(folder)
         with ExitStack() as stack:
             stack.enter_context(self._intake)
             stack.enter_context(self._control)
@@ -203,7 +220,9 @@ class Service:
             },
             sinks=tuple(sink.stats() for sink in self._sinks),
             lag_s=engine.lag_s,
-            detail=engine.detail or intake.positions.sampled.reason,
+            detail=engine.detail
+            or intake.positions.sampled.reason
+            or self._intake.backlog.detail,
             finished_scans=engine.finished_scans,
             ignored_exposures=engine.ignored,
         ).as_dict()
@@ -234,10 +253,17 @@ class Service:
             PreviewSink(self._show),
             self._stacks,
         ]
+        if self._checkpoints is not None:
+            sinks.append(self._checkpoints)
         if config.publish.picture:
             page = config.publish.report
             sinks.append(ReportSink(self._files.path, page=page))
         return [*sinks, *outlets(config.publish, self._pva)]
+
+    def _forget(self, info: RunInfo) -> None:
+        """Remove the checkpoint of a run whose result is on disk."""
+        if self._checkpoints is not None:
+            self._checkpoints.forget(info)
 
     def _show(self, picture: Picture) -> None:
         """Have a picture published, and note which exposures it shows."""

@@ -10,9 +10,11 @@ from prometheus_client import CollectorRegistry
 from ptystream.config import Config
 from ptystream.ingest.pairing import FRAME_LOSSES
 from ptystream.metrics import ENCODER_LOSSES, Metrics
+from ptystream.publish.control import ControlServer
 from ptystream.publish.runner import SinkThread
 from ptystream.recon.build import pick_device
 from ptystream.recon.snapshot import Quality
+from ptystream.service.checkpoint import CheckpointSink
 from ptystream.service.engine_state import EngineState, Finished
 from ptystream.service.intake import Intake, IntakeStats
 from ptystream.service.memory import device_memory
@@ -34,8 +36,11 @@ class Observer:
         engine: Reconstructing,
         sinks: Sequence[SinkThread],
         pixel_lags: PixelLags,
+        control: ControlServer,
+        checkpoints: CheckpointSink | None = None,
     ) -> None:
         self._intake, self._engine, self._sinks = intake, engine, sinks
+        self._control, self._checkpoints = control, checkpoints
         self._pixel_lags = pixel_lags
         self._waiting = config.scan.waiting
         self._device = pick_device(config.engine.device)
@@ -54,8 +59,12 @@ class Observer:
         self._observe_timings()
         self._observe_intake(intake)
         self._observe_room(intake, engine)
+        self._metrics.observe_turned_away(self._control.stats().turned_away)
         for sink in self._sinks:
             self._metrics.observe_sink(sink.stats())
+        if self._checkpoints is not None:
+            kept = self._checkpoints.stats
+            self._metrics.observe_checkpoint(kept.written_s, kept.took_s)
 
     def _observe_engine(self, engine: EngineState, ended: set[str]) -> None:
         """Record phase, frames and quality; a run's quality is unknown at first."""

@@ -2,11 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -150,7 +150,8 @@ def load(
             events = _file_events(file_messages(file, path.stem))
             return _first_scan(path, events, None, extras)
     with TapeReader(path) as tape:
-        return _first_scan(path, _recorded(tape, config or Config()), scan, NO_EXTRAS)
+        events = recorded(tape, tape.header, config or Config())
+        return _first_scan(path, events, scan, NO_EXTRAS)
 
 
 def _first_scan(
@@ -187,8 +188,17 @@ def _file_events(messages: Iterable[tuple[str, Message]]) -> Iterator[Event]:
     yield from tracker.stop()
 
 
-def _recorded(tape: TapeReader, config: Config) -> RecordedScans:
-    """Return a tape's scans, its patterns and encoders treated as live ones are."""
+def recorded(
+    records: Iterable[Record],
+    header: Mapping[str, Any],
+    config: Config,
+    *,
+    only: str | None = None,
+) -> RecordedScans:
+    """Return a tape's scans, its patterns and encoders treated as live ones are.
+
+    ``only`` is the uid of the one that is wanted, if not all are.
+    """
     preprocess = Preprocess(config.detector.preprocess, config.detector.crop)
     preprocess.read_files()
 
@@ -201,10 +211,11 @@ def _recorded(tape: TapeReader, config: Config) -> RecordedScans:
 
     positions = config.positions
     return RecordedScans(
-        tape,
-        tape.header,
+        records,
+        header,
         as_frame=as_frame,
         sampled=SampledPositions(encoder_table(positions), positions.per_frame),
         preprocess=preprocess,
         limits=limits_of(config.detector),
+        only=only,
     )

@@ -17,12 +17,13 @@ from ptystream.publish.runner import SinkThread
 from ptystream.publish.sink import FrameCounts, RunEnd, RunInfo
 from ptystream.recon.snapshot import Snapshot
 from ptystream.service.announced import Announced
+from ptystream.service.backlog import Backlog
 from ptystream.service.budget import Budget
 from ptystream.service.engine_state import Cut, EngineState, Finished, raw_uid_of
 from ptystream.service.geometry import documents_of, read_documents
-from ptystream.service.intake import Backlog
 from ptystream.service.offline import training_threads
 from ptystream.service.pixel_lag import PixelLags
+from ptystream.service.resume import Recovery
 from ptystream.service.scan import NO_EXTRAS, Extras, ScanRun
 from ptystream.service.stretch import Stretch
 from ptystream.service.warm import Warm
@@ -61,8 +62,10 @@ class Reconstructing:
         changed: Callable[[], None] = lambda: None,
         announced: Announced | None = None,
         pixel_lags: PixelLags | None = None,
+        recovery: Recovery | None = None,
     ) -> None:
         """Store; ``frames`` says what came of a scan, None while it can't tell."""
+        self._recovery = recovery or Recovery(config)
         self._pixel_lags = pixel_lags or PixelLags()
         self._announced = announced or Announced()
         self._config, self._backlog, self._sinks = config, backlog, sinks
@@ -132,6 +135,7 @@ class Reconstructing:
         """Turn until stopped and nothing is left."""
         try:
             with training_threads(self._config.engine.threads):
+                self._go_on()
                 while not (self._stopping.is_set() and self._run is None):
                     self._turn()
         except Exception as error:  # the top of the thread; the service sees ``error``
@@ -140,7 +144,8 @@ class Reconstructing:
 
     def _turn(self) -> None:
         """Take what came, learn one step, publish when it is time."""
-        for event in self._backlog.take(AT_ONCE, self._patience_s()):
+        came = self._backlog.take(AT_ONCE, self._patience_s())
+        for event in (*came, *self._recovery.missed()):
             self._take(event)
         run = self._run
         if run is None:
@@ -155,6 +160,8 @@ class Reconstructing:
             self._close(run)
         elif time.monotonic() >= self._publish_due_s:
             self._publish(run)
+        if self._run is not None:
+            self._recovery.keep(run)
 
     def _step(self, run: ScanRun) -> None:
         """Learn one step, and note what it took."""
@@ -196,9 +203,10 @@ class Reconstructing:
             elif isinstance(event, ScanOpened):
                 self._open(event)
             elif self._run is not None and self._run.start.scan == event.scan:
-                self._ending = event.counts
-                self._run.end(event.reason)
-                self._note()
+                if not self._recovery.holds_back(event):
+                    self._ending = event.counts
+                    self._run.end(event.reason)
+                    self._note()
         except PtystreamError as error:
             log.error("scan given up: %s", error)
             self._give_up(event, str(error))
@@ -208,6 +216,8 @@ class Reconstructing:
         if self._run is None or self._run.start.scan != exposure.frame.scan:
             self._ignored += 1
             return
+        if not self._recovery.is_new(exposure):
+            return
         self._run.add(self._stretch(exposure))
         self._lag_s = time.monotonic() - exposure.frame.arrived_s
         self._lags.append(self._lag_s)
@@ -216,9 +226,13 @@ class Reconstructing:
     def _open(self, event: ScanOpened) -> None:
         """Begin a scan; one that still refines is finished first."""
         if self._run is not None:
+            if self._recovery.goes_on(event):
+                return
+            for missed in self._recovery.rest():
+                self._take(missed)
+        if self._run is not None:
             self._run.cut("the next scan began")
             self._close(self._run)
-        self._ending = None
         run = ScanRun(
             event.start,
             self._config,
@@ -226,14 +240,36 @@ class Reconstructing:
             extras=self._extras,
             warm=self.warm,
         )
-        found = read_documents(documents_of(event.start.meta), self._config)
-        self._stretch = Stretch(self._config, found)
         log.info("scan %s opened as run %s", event.start.scan, run.info.run)
-        self._run, self._detail = run, ""
+        self._begin(run, event.joined_late)
+        self._recovery.opened(run)
+
+    def _go_on(self) -> None:
+        """Go on with the scan that was open when the service ended, if one was."""
+        resumed = self._recovery.resume()
+        self._detail = self._recovery.refused
+        if resumed is None:
+            return
+        run = ScanRun(
+            resumed.start,
+            self._config,
+            run=resumed.run,
+            extras=self._extras,
+            learned=resumed.learned,
+            began_s=resumed.began_s,
+        )
+        log.info("scan %s resumed as run %s", run.start.scan, run.info.run)
+        self._begin(run)
+
+    def _begin(self, run: ScanRun, joined_late: bool = False) -> None:
+        """Tell everybody of a run."""
+        found = read_documents(documents_of(run.start.meta), self._config)
+        self._ending, self._stretch = None, Stretch(self._config, found)
+        self._run, self._detail = run, self._recovery.refused
         self._pixel_lags.forget()
-        if event.joined_late:
+        if joined_late:
             self._detail = "joined late: frames sent before are missing"
-            log.warning("scan %s: %s", event.start.scan, self._detail)
+            log.warning("scan %s: %s", run.start.scan, self._detail)
         for sink in self._sinks:
             sink.start(run.info)
         self._publish(run)
@@ -273,6 +309,7 @@ class Reconstructing:
             end.seconds_after_last_frame,
         )
         self._run = None
+        self._recovery.closed()
         self._note(frames)
 
     def _give_up(self, event: ScanOpened | Exposure | ScanClosed, why: str) -> None:
@@ -315,6 +352,7 @@ class Reconstructing:
         if frames is None:
             same = self.state.run == run.info.run
             frames = self.state.frames if same else FrameCounts()
+        frames = self._recovery.counted(frames, ended=self._ending is not None)
         lost = {**frames.lost, "far": run.far, "dark": run.dark}
         expected = frames.expected or run.start.frames_expected
         return replace(frames, expected=expected, lost=lost)
@@ -337,7 +375,7 @@ class Reconstructing:
             finished_scans=self._finished,
             started_s=run.info.started_s if run else None,
             lag_s=self._lag_s,
-            detail=self._detail,
+            detail=self._detail or (run.note if run else ""),
             frames=self._counted(run) if run else frames or self.state.frames,
             geometry=run.info.provenance["geometry"] if run else {},
             snapshot=self._snapshot,

@@ -80,7 +80,8 @@ class RecordedScans:
     decode is counted in ``bad``. Positions of encoder boxes become metres by
     ``sampled``, patterns are treated by ``preprocess`` as on their way in. Where the
     streams name their scans time stands still, else it is the tape's: it tells which
-    series ran together.
+    series ran together. With ``only`` the other scans are left out there, unread:
+    time that stands still would never end one that the tape has in part.
     """
 
     def __init__(
@@ -92,11 +93,13 @@ class RecordedScans:
         sampled: SampledPositions | None = None,
         preprocess: Preprocess | None = None,
         limits: Limits = TAPE_LIMITS,
+        only: str | None = None,
     ) -> None:
         self.messages = TapeMessages(records, decoders_of(header, limits))
         self.bad = 0
         self._as_frame = as_frame
         self._named = names_scans(header)
+        self._only = only if self._named else None
         self._sampled = sampled or SampledPositions()
         self._preprocess = preprocess
 
@@ -105,6 +108,8 @@ class RecordedScans:
         tracker = ScanTracker(NO_HURRY, named=self._named)
         now_s, record = 0.0, None
         for record, message in self.messages.encoded():
+            if self._only not in (None, message.scan):
+                continue
             if isinstance(message, Calibration):
                 yield message
             now_s = 0.0 if self._named else record.mono_ns / 1e9

@@ -4,8 +4,10 @@ No thread and no socket: the service and the offline command drive it alike.
 """
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,13 +15,16 @@ import torch
 
 from ptystream import __version__
 from ptystream.config import Config
-from ptystream.errors import ConfigError
+from ptystream.errors import ConfigError, FileFormatError
 from ptystream.physics.probes import ProbeGrid
 from ptystream.publish.sink import RunEnd, RunInfo
+from ptystream.recon import state
+from ptystream.recon.options import ReconOptions
 from ptystream.recon.reconstruction import FIRST, Reconstruction
 from ptystream.recon.refine import Refiner
 from ptystream.recon.setting import FirstProbe, Setting
 from ptystream.recon.snapshot import Snapshot
+from ptystream.recon.state import Learned, Tree
 from ptystream.service.believed import (
     any_doubtful,
     doubtful_from,
@@ -37,10 +42,13 @@ from ptystream.service.geometry import (
     resolve_geometry,
 )
 from ptystream.service.reach import Reach
+from ptystream.service.room import made_to_fit
 from ptystream.service.warm import Warm
 from ptystream.wire.messages import Exposure, ScanStart
 
 __all__ = ["NO_EXTRAS", "Extras", "ScanRun"]
+
+log = logging.getLogger(__name__)
 
 Watch = Literal["error", "likelihood"]
 
@@ -56,24 +64,31 @@ class ScanRun:
         run: str,
         extras: Extras = NO_EXTRAS,
         warm: Warm | None = None,
+        learned: Learned | None = None,
+        began_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Check that the scan can be reconstructed.
 
-        ``warm`` has what the scans before left, if anything is to be handed on.
+        ``warm`` has what the scans before left, if anything is to be handed on;
+        ``learned`` what this run had before the service ended, and ``began_s`` when
+        it began (wall time; None: now).
 
         Raises:
             ConfigError: geometry is missing, or the patterns have no usable shape.
         """
         self.start, self.config, self.extras = start, config, extras
-        self._clock, self._warm = clock, warm
+        self._clock, self._warm, self._learned = clock, warm, learned
         self.geometry = resolve_geometry(start, config)
         self.shape = usable_shape(start)
-        self.info = RunInfo(run, start.scan, time.time(), self._provenance())
+        began_s = time.time() if began_s is None else began_s
+        self.info = RunInfo(run, start.scan, began_s, self._provenance())
         self.recon: Reconstruction | None = None
         self._first: list[Exposure] = []
         self._reach: Reach | None = None
         self.far = self.dark = 0
+        self.note = ""
+        """What is to be known of the run, if anything."""
         self._refiner: Refiner | None = None
         self._reason = self._enough = ""
         self._last_frame_s = self._checked_s = clock()
@@ -163,6 +178,10 @@ class ScanRun:
             return self.recon.snapshot()
         return self._early() if self._first else None
 
+    def learned(self) -> Tree | None:
+        """Return what can be gone on from, on the host; None while there is nothing."""
+        return None if self.recon is None else state.learned(self.recon)
+
     def result(self) -> tuple[Snapshot | None, RunEnd]:
         """Return the best state seen while refining, and how it all ended."""
         last = self.snapshot()
@@ -202,20 +221,42 @@ class ScanRun:
         """Build the reconstruction from the first exposures, and give them to it."""
         first, self._first = self._first, []
         setting, self._reach = self._setting(first), self._reach_of(first)
-        self.recon = Reconstruction(setting, self.config.recon())
+        self.recon = recon = self._made(setting)
         patterns = np.stack([e.frame.counts for e in first])
         doubtful = self._doubtful(patterns.dtype)
         if any_doubtful(patterns, doubtful, setting.mask):
-            self.recon.exposures.doubt(doubtful)
+            recon.exposures.doubt(doubtful)
         given = self.extras.given_object
-        if given is not None:
+        if given is not None and self._learned is None:
             places = np.array([e.mean_m for e in first]) / setting.pixel_m
             corners = torch.from_numpy(places - self.shape[0] / 2)
             seen, slices = Seen(setting.probe, corners), self.config.object.slices
             placed = given.placed(setting.pixel_m, slices, seen)
-            self.recon.stages.begin(*placed)
+            recon.stages.begin(*placed)
         for exposure in first:
             self._give(exposure)
+
+    def _made(self, setting: Setting) -> Reconstruction:
+        """Return a reconstruction that fits; where it stood, if this run was resumed.
+
+        Raises:
+            ConfigError: there is no memory for it.
+        """
+
+        def make(options: ReconOptions) -> Reconstruction:
+            if self._learned is not None:
+                try:
+                    return self._learned.made(setting, options)
+                except FileFormatError as error:
+                    log.error("the scan begins anew: its checkpoint has a %s", error)
+                    self._learned = None
+            return Reconstruction(setting, options)
+
+        recon = made_to_fit(make, self.config.recon())
+        asked, got = self.config.engine.store, recon.store.capacity
+        if got < asked:
+            self.note = f"engine.store = {asked}: no memory, so it is {got}"
+        return recon
 
     def _setting(self, first: list[Exposure]) -> Setting:
         """Return what the data are, by the first exposures."""
@@ -261,6 +302,8 @@ class ScanRun:
                 path_m,
                 monitor=exposure.monitor,
             )
+            if self._learned is not None:
+                self._learned.after(recon, frame.index)
         else:
             self.far += 1
 
@@ -296,7 +339,16 @@ class ScanRun:
             "origins": dict(self.geometry.origins),
             "documents": {name: dataclasses.asdict(v) for name, v in found.items()},
             "scan": dict(self.start.meta),
+            **self._recording(),
         }
+
+    def _recording(self) -> dict[str, Any]:
+        """Return on which tape the scan is, if one is written beside the service."""
+        tape = self.config.checkpoint.tape
+        if tape is None:
+            return {}
+        file = str(Path(tape).absolute())
+        return {"input": {"file": file, "scan": self.start.scan, "sha256": {}}}
 
 
 def with_last(best: Snapshot | None, last: Snapshot) -> Snapshot | None:

@@ -15,21 +15,23 @@ class GrowingTape:
 
     It ends when the writer has gone and all is read, after ``idle_s`` without anything
     new, or when ``stop`` says so; it calls ``idle`` each time it finds nothing new.
+    ``begin`` is the offset from which on it reads, of a record or within one; 0: all.
     """
 
     def __init__(
         self,
         tape: TapeReader,
         *,
+        begin: int = 0,
         idle_s: float | None = None,
         stop: Callable[[], bool] = lambda: False,
         idle: Callable[[], None] = lambda: None,
     ) -> None:
-        self._tape, self._idle_s = tape, idle_s
+        self._tape, self._idle_s, self._begin = tape, idle_s, begin
         self._stop, self._idle = stop, idle
 
     def __iter__(self) -> Iterator[Record]:
-        at, news_s = self._tape.first, time.monotonic()
+        at, news_s = max(self._begin, self._tape.first), time.monotonic()
         while not self._stop():
             alive = being_written(self._tape)  # asked before the last look
             for record in self._tape.records(at):

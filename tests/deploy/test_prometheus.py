@@ -69,7 +69,10 @@ def test_every_query_has_a_result_and_every_rule_is_well(serve, deploy, tmp_path
     board = dashboard(deploy)
     with Beam() as beam:
         service = serve(
-            beam.endpoints, "--set=quality.halves=true", "--set=quality.frc_steps=20"
+            beam.endpoints,
+            "--set=quality.halves=true",
+            "--set=quality.frc_steps=20",
+            f"--set=checkpoint.tape={tmp_path / 'beside.tape'}",
         )
         beam.wait()
         target = service.addresses["http"].removeprefix("http://")

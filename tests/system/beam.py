@@ -102,6 +102,11 @@ class Beam:
         for index in range(first, stop):
             self.send("det", self.frame(scan, index))
 
+    def place(self, scan: str, index: int) -> None:
+        """Send the positions of one frame."""
+        rows = self.rows_m[index * PER_FRAME : (index + 1) * PER_FRAME]
+        self.send("pos", Samples(scan, index * PER_FRAME, PER_FRAME, rows))
+
     def end(self, scan: str, sent: int | None = None) -> None:
         """End both streams."""
         self.send("pos", ScanEnd(scan, "pos", "complete", 0))

@@ -23,7 +23,7 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(race.threads)
-    # As for the peers, processor time is the limit; on a busy machine the wall's is not.
+    # Processor time is the limit, as for the peers: ``race.over``.
     limits = [f"refine.max_s={10 * race.seconds}", f"engine.threads={race.threads}"]
     flags = [*told["flags"], *limits]
     config = load(environment={}, flags=flags)
