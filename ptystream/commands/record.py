@@ -4,6 +4,7 @@ import argparse
 import os
 import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ptystream import __version__
@@ -23,7 +24,14 @@ from ptystream.wire.curve import ClientKeys
 
 def add_arguments(parser: argparse.ArgumentParser, _name: str) -> None:
     """Add what ``record`` takes."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="TAPE")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="TAPE",
+        help="a new file; in a folder that exists, one named by the time",
+    )
     parser.add_argument("--detector", metavar="URL", help="detector.endpoint")
     parser.add_argument(
         "--positions", metavar="URL", help="positions.endpoint; none: no positions"
@@ -52,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
     }
     allowed = args.allow_pull or config.detector.allow_pull
     taps = [_tap(n, url, allowed, keys.get(n)) for n, url in endpoints.items()]
+    tape = tape_path(args.output)
     recorder = Recorder(
         taps,
-        args.output,
+        tape,
         header={
             "software": f"ptystream {__version__}",
             "created": time.time(),
@@ -64,12 +73,19 @@ def run(args: argparse.Namespace) -> int:
         idle_s=args.idle,
     )
     with stopped_by_signals() as stop, recorder:
-        say_json({"recording": str(args.output), "endpoints": endpoints})
+        say_json({"recording": str(tape), "endpoints": endpoints})
         while not (stop.is_set() or recorder.wait(0.1)):
             pass
     stats = recorder.stats()
-    say_json({"tape": str(args.output), **asdict(stats)})
+    say_json({"tape": str(tape), **asdict(stats)})
     return 0 if stats.dropped == 0 else 1
+
+
+def tape_path(output: Path) -> Path:
+    """Return the file to write: in a folder, one with the time (UTC) for a name."""
+    if not output.is_dir():
+        return output
+    return output / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tape"
 
 
 def _tap(stream: str, url: str, allowed: bool, keys: ClientKeys | None) -> Tap:

@@ -13,7 +13,7 @@ from ptystream.cli import main
 from tests.deploy.programs import program, said
 
 BIN = "/opt/ptystream/current/bin"
-UNITS = ("ptystream", "ptystream-dashboard", "ptystream-proxy")
+UNITS = ("ptystream", "ptystream-dashboard", "ptystream-proxy", "ptystream-record")
 SLACK = 0.3
 """By which systemd's versions differ in what they count, of 10."""
 
