@@ -280,6 +280,7 @@ def test_table_and_picture_come_from_stored_results(tmp_path: Path):
     text = markdown(results, {"cpu": "some"})
     for words in ("cpu some", "a 1.2", "30.0 / 35.0", "0.0123 | 21.5", "| yes |"):
         assert words in text
+    assert "| 31.0 / 36.0 | 30.0 / 35.0, a | 10 s |" in text
     assert plot(results, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 5000
     assert not plot([result("a", error="no")], tmp_path / "b.png")

@@ -104,11 +104,34 @@ def markdown(results: Sequence[Result], about: Mapping[str, Any]) -> str:
         "in brackets as the paper aligns. Times to that state, imports included.",
         "",
     ]
+    lines += _summary(results)
     for problem in names(results, "problem"):
         lines += _star(results) if problem == STAR else _table(problem, results)
     lines += ["| promised | found | holds |", "|---|---|---|"]
     lines += [f"| {c.what} | {c.found} | {c.verdict} |" for c in claims(results)]
     return "\n".join(lines) + "\n"
+
+
+def _summary(results: Sequence[Result]) -> list[str]:
+    """Return one row a problem: ours when the best peer had its best state."""
+    lines = [
+        "| | ptystream | best peer | after | an empty object |",
+        "|---|---|---|---|---|",
+    ]
+    for problem in names(results, "problem"):
+        found = contest(problem, results)
+        if found.ours is None:
+            continue
+        (peer,) = [r for r in found.entries if r.label == found.leader]
+        top = best(peer.points)
+        if top is None:
+            continue
+        about = PROBLEMS[problem].about
+        lines.append(
+            f"| {about} | {_db(found.ours.aligned)} | {_db(top.aligned)}, {peer.label} "
+            f"| {top.cpu_s:.0f} s | {_db(top.empty)} |"
+        )
+    return [*lines, ""]
 
 
 def _table(problem: str, results: Sequence[Result]) -> list[str]:
