@@ -58,7 +58,8 @@ def reconstruct(scan: Path, out: Path, *flags: str, seconds: float = 0.5) -> int
 
 def test_a_file_becomes_a_result_and_a_picture(scan, tmp_path, capsys):
     out = tmp_path / "new" / "result.h5"
-    assert reconstruct(scan, out) == 0
+    # Time is counted in steps: of half a second a busy machine leaves one.
+    assert reconstruct(scan, out, "--set=engine.deterministic=true") == 0
     told = said(capsys)
     assert (told["result"], told["exposures"]) == (str(out), 36)
     assert told["held_out_error"] < 0.2 * told["flat_error"]
