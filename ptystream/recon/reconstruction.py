@@ -153,7 +153,8 @@ class Reconstruction:
         if not len(slots):
             return None
         if isinstance(self.engine.probe, PixelLearner):
-            self.engine.probe.patient = self._determined
+            patient = self.options.probe.patient and self._determined
+            self.engine.probe.patient = patient
         rates = Rates(fade, self.released and not self.options.probe.known)
         stats = self.engine.step(self.exposures.batch(slots), rates)
         at = torch.from_numpy(slots).to(self.device, non_blocking=True)

@@ -88,7 +88,8 @@ def reconstruct(
         ConfigError: the scan's geometry or shape can't be used.
     """
     engine = replace(config.engine, store=max(config.engine.store, len(scan.exposures)))
-    config = config.model_copy(update={"engine": engine})
+    probe = replace(config.probe, patient=True)
+    config = config.model_copy(update={"engine": engine, "probe": probe})
     clock = StepClock() if config.engine.deterministic else time.monotonic
     scan_run = ScanRun(scan.start, config, run=run, extras=scan.extras, clock=clock)
     with training_threads(config.engine.threads):
