@@ -90,8 +90,8 @@ def make(
     output.parent.mkdir(parents=True, exist_ok=True)
     history = History()
     with ThreadPoolExecutor(1) as beside:
+        scan = _load(job, config)  # a file that can't be read is told at once
         summed = beside.submit(sums, files_of(job, config))
-        scan = _load(job, config)
         number = len(scan.exposures)
         counts = FrameCounts(number, number, number)
 

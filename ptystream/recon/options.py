@@ -149,10 +149,10 @@ class ProbeOptions:
     """Adam's rate for each, in radians at the rim of the pupil."""
     aberration_steps: Steps = 300
     """Steps until that rate has fallen to 0."""
-    patient: bool = False
-    """The probe's pixels wait for the aberrations where the frames hold twice as many
-    values as the object has unknowns: better in the end, later in the beginning, so a
-    stream does without. ``reconstruct`` always waits."""
+    patient: bool | None = None
+    """Whether the probe's pixels wait for the aberrations where the frames hold twice
+    as many values as the object has unknowns: better in the end, later in the
+    beginning. None: in ``reconstruct`` they do, in a stream they don't."""
     known: bool = False
     """True: the first probe is taken as it is, and never learned."""
     release: Annotated[float, Ge(0)] = 0.25

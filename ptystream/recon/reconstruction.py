@@ -153,8 +153,8 @@ class Reconstruction:
         if not len(slots):
             return None
         if isinstance(self.engine.probe, PixelLearner):
-            patient = self.options.probe.patient and self._determined
-            self.engine.probe.patient = patient
+            patient = self.options.probe.patient or False
+            self.engine.probe.patient = patient and self._determined
         rates = Rates(fade, self.released and not self.options.probe.known)
         stats = self.engine.step(self.exposures.batch(slots), rates)
         at = torch.from_numpy(slots).to(self.device, non_blocking=True)

@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -29,6 +30,10 @@ SUFFIX = ".checkpoint"
 VERSION = 1
 MAX_BYTES = 4 << 30
 """A larger file is neither written nor read."""
+TRIES = 3
+"""A file from which so many starts went on, and left none of their own, may be what
+ended them: it is not gone on with again."""
+_TRIED = ".tried"
 _MAGIC = b"PTYSCKPT"
 _HEAD = struct.Struct("<8sIQ32s")
 """Magic, version, bytes of the tree, sum of all that follows."""
@@ -142,6 +147,22 @@ class CheckpointSink:
         """Return where a run's state is kept."""
         return self._folder / f"{safe_name(run)}{SUFFIX}"
 
+    def tried(self, path: Path) -> Path:
+        """Note, in its name, that a start goes on from a file; return where it lies.
+
+        Raises:
+            FileFormatError: ``TRIES`` starts did, and ended before they left another.
+        """
+        run, _, tries = path.stem.partition(_TRIED)
+        count = int(tries or 0) + 1
+        if count > TRIES:
+            raise FileFormatError(
+                f"{path}: {TRIES} starts went on from it and left no other"
+            )
+        with suppress(OSError):
+            return path.rename(path.with_name(f"{run}{_TRIED}{count}{SUFFIX}"))
+        return path  # it can't be renamed: whoever starts the service counts
+
     def found(self) -> Sequence[Path]:
         """Return the files that are there, the newest first."""
         files = [(p.stat().st_mtime, p) for p in self._folder.glob(f"*{SUFFIX}")]
@@ -155,6 +176,7 @@ class CheckpointSink:
                 return
             parts = encode(state)
             write_atomic(self.path(state["run"]), *parts)
+            self._forget_tried(state["run"])
         now_s = time.monotonic()
         self.stats = CheckpointStats(now_s, now_s - began_s, sum(map(len, parts)))
 
@@ -163,7 +185,12 @@ class CheckpointSink:
         with self._writing:
             self._forgotten = info.run
             self.path(info.run).unlink(missing_ok=True)
+            self._forget_tried(info.run)
             self.stats = CheckpointStats()
+
+    def _forget_tried(self, run: str) -> None:
+        for path in self._folder.glob(f"{safe_name(run)}{_TRIED}*{SUFFIX}"):
+            path.unlink(missing_ok=True)
 
     def start(self, info: RunInfo) -> None:
         """Make the folder, so that one that can't be made is known early."""

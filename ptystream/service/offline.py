@@ -88,7 +88,9 @@ def reconstruct(
         ConfigError: the scan's geometry or shape can't be used.
     """
     engine = replace(config.engine, store=max(config.engine.store, len(scan.exposures)))
-    probe = replace(config.probe, patient=True)
+    probe = config.probe
+    if probe.patient is None:  # nobody waits for the first picture
+        probe = replace(probe, patient=True)
     config = config.model_copy(update={"engine": engine, "probe": probe})
     clock = StepClock() if config.engine.deterministic else time.monotonic
     scan_run = ScanRun(scan.start, config, run=run, extras=scan.extras, clock=clock)

@@ -79,17 +79,11 @@ class Recovery:
         if self._sink is None:
             return None
         for path in self._sink.found():
-            try:
-                resumed = self._resumed(read(path))
-            except FileFormatError as error:
-                self.refused = f"checkpoint refused: {error}"
-                log.error("%s", self.refused)
-                with suppress(OSError):  # then it is refused at the next start, too
-                    path.rename(path.with_name(f"{path.name}.refused"))
-                continue
-            self._follow(resumed.start.scan)
-            self._read_tape()
-            return resumed
+            resumed = self._gone_on_with(path, self._sink)
+            if resumed is not None:
+                self._follow(resumed.start.scan)
+                self._read_tape()
+                return resumed
         return None
 
     def opened(self, run: ScanRun) -> None:
@@ -217,6 +211,19 @@ class Recovery:
             "learned": run.learned(),
         }
         self._soon(partial(self._sink.write, state))
+
+    def _gone_on_with(self, path: Path, sink: CheckpointSink) -> Resumed | None:
+        """Return the scan of a file; None, and the file put aside, if it is refused."""
+        lies = path
+        try:
+            lies = sink.tried(path)  # first: what ends the service may be in it
+            return self._resumed(read(lies))
+        except FileFormatError as error:
+            self.refused = f"checkpoint refused: {error}"
+            log.error("%s", self.refused)
+            with suppress(OSError):  # then it is refused at the next start, too
+                lies.rename(path.with_name(f"{path.name}.refused"))
+        return None
 
     def _resumed(self, state: dict[str, Any]) -> Resumed:
         """Return the scan of a state, if it is one of this software and settings."""

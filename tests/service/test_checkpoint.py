@@ -20,7 +20,7 @@ from ptystream.recon import state, tree
 from ptystream.recon.hold import still
 from ptystream.recon.state import Learned
 from ptystream.service import checkpoint, resume
-from ptystream.service.checkpoint import CheckpointSink, decode, encode, read
+from ptystream.service.checkpoint import TRIES, CheckpointSink, decode, encode, read
 from ptystream.service.resume import Recovery, settings_of
 from ptystream.service.scan import Extras, ScanRun
 from tests.dangers import dangers
@@ -239,6 +239,32 @@ def test_a_state_of_another_service_is_put_aside(tmp_path, change, said):
     else:
         assert resumed is not None
         assert (resumed.start, resumed.run) == (START, "run-1")
+
+
+def test_a_file_from_which_every_start_ends_is_put_aside(tmp_path):
+    told = config(f"checkpoint.tape={tmp_path / 'no.tape'}")
+    sink, written = CheckpointSink(tmp_path), []
+    Recovery(told, sink, written.append).opened(
+        ScanRun(START, told, run="run-1", extras=EXTRAS)
+    )
+
+    def started() -> Recovery:
+        recovery = Recovery(told, CheckpointSink(tmp_path))
+        resumed = recovery.resume()
+        recovery.closed()
+        assert (resumed is None) == bool(recovery.refused)
+        return recovery
+
+    written[0]()
+    for _ in range(TRIES):
+        assert not started().refused
+    written[0]()  # it came so far as to leave another: all begins anew
+    assert len(sink.found()) == 1
+    for _ in range(TRIES):
+        assert not started().refused
+    assert f"{TRIES} starts went on from it" in started().refused
+    assert sink.found() == []
+    assert len(list(tmp_path.glob("*.refused"))) == 1
 
 
 def test_a_full_disk_costs_a_checkpoint_and_no_more(tmp_path):

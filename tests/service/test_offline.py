@@ -55,6 +55,16 @@ def test_the_store_grows_to_hold_the_whole_scan():
     assert len(snapshot.positions_m) == 36
 
 
+@pytest.mark.parametrize(
+    ("told", "patient"), [((), True), (("probe.patient=false",), False)]
+)
+def test_the_probe_waits_unless_told_not_to(told, patient):
+    scan = Acquired(START, exposures())
+    run, _, _ = reconstruct(scan, config("refine.max_s=0", *told), run="r")
+    assert run.config.probe.patient == patient
+    assert run.info.provenance["config"]["probe"]["patient"] == patient
+
+
 def test_it_can_be_stopped():
     began_s = time.monotonic()
     _, snapshot, end = reconstruct(
