@@ -187,6 +187,9 @@ class RefineSettings(Settings):
 
     max_s: Annotated[float, Ge(0)] = 30.0
     """Refine for at most so long."""
+    max_steps: Count | None = None
+    """Refine for at most so many steps, or sweeps of a classical engine: as much work
+    on any machine. Steps in which first probes contend are not among them."""
     check_s: Seconds = 0.5
     """Look at the held-out quality so often."""
     patience_s: Seconds = 2.0

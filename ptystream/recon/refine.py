@@ -13,9 +13,19 @@ PATIENCE_STEPS = 50
 class Refiner:
     """Follows the held-out error; pure, time is passed in."""
 
-    def __init__(self, now_s: float, *, max_s: float, patience_s: float, gain: float):
+    def __init__(
+        self,
+        now_s: float,
+        *,
+        max_s: float,
+        patience_s: float,
+        gain: float,
+        max_steps: int | None = None,
+    ) -> None:
+        """Begin; ``max_steps`` of refining end it wherever it stands (None: none do)."""
         self._began_s = self._moved_s = now_s
         self._max_s, self._patience_s, self._gain = max_s, patience_s, gain
+        self._max_steps, self._taken = max_steps, 0
         self._moved_steps = 0
         self._best = math.inf
         self.fade = 1.0
@@ -40,6 +50,12 @@ class Refiner:
             self._moved_s, self._moved_steps = now_s, steps
             self._stalled()
         return best
+
+    def stepped(self) -> None:
+        """Count a step of refining."""
+        self._taken += 1
+        if self.why is None and self._taken == self._max_steps:
+            self.why = f"the limit of {self._max_steps} steps"
 
     def _stalled(self) -> None:
         """Slow down, or stop."""

@@ -27,6 +27,7 @@ from ptystream.service.offline import (
     training_threads,
 )
 from ptystream.service.scan import ScanRun
+from ptystream.settings import RefineSettings
 from ptystream.wire.messages import Exposure
 
 
@@ -39,7 +40,7 @@ def reconstruct(
     progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[ScanRun, Snapshot, RunEnd]:
-    """Sweep until ``refine.max_s`` is over; return the state that predicts best.
+    """Sweep as long as ``refine`` lets; return the state that predicts best.
 
     Held-out exposures are left out as in the live engine, and judge each second.
 
@@ -60,7 +61,7 @@ def reconstruct(
         best, why = _best(
             engine,
             lambda loss: _snapshot(engine, problem, scan_run, judge, loss),
-            config.refine.max_s,
+            config.refine,
             progress,
             stop,
         )
@@ -70,7 +71,7 @@ def reconstruct(
 def _best(
     engine: Engine,
     look: Callable[[float], Snapshot],
-    max_s: float,
+    refine: RefineSettings,
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> tuple[Snapshot, str]:
@@ -79,17 +80,24 @@ def _best(
     best: Snapshot | None = None
     while True:
         loss, now_s, stopped = engine.sweep(), time.monotonic(), stop()
-        over = stopped or now_s - began_s >= max_s
+        why = _over(refine, now_s - began_s, engine.sweeps)
+        over = stopped or why
         if over or now_s - told_s >= REPORT_S:
             told_s = now_s
             snapshot = look(loss)
             progress(Progress(now_s - began_s, snapshot))
             best = snapshot if _beats(snapshot, best) else best
         if over and best is not None:
-            return (
-                best,
-                "stopped by the user" if stopped else f"the limit of {max_s:g} s",
-            )
+            return best, "stopped by the user" if stopped else why
+
+
+def _over(refine: RefineSettings, spent_s: float, sweeps: int) -> str:
+    """Return which limit is reached; empty while none is."""
+    if spent_s >= refine.max_s:
+        return f"the limit of {refine.max_s:g} s"
+    if refine.max_steps is not None and sweeps >= refine.max_steps:
+        return f"the limit of {refine.max_steps} sweeps"
+    return ""
 
 
 def _problem(

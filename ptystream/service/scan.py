@@ -119,7 +119,10 @@ class ScanRun:
         refiner = self._refiner
         if refiner is None:
             return self.recon.step() is not None
+        before = self.recon.engine.steps
         stats = self.recon.step(fade=refiner.fade, live=False)
+        if self.recon.engine.steps > before:
+            refiner.stepped()
         now_s = self._clock()
         if now_s - self._checked_s >= self.config.refine.check_s or stats is None:
             self._check(refiner, now_s)
@@ -137,7 +140,11 @@ class ScanRun:
         self._reason = reason
         r = self.config.refine
         self._refiner = Refiner(
-            self._clock(), max_s=r.max_s, patience_s=r.patience_s, gain=r.gain
+            self._clock(),
+            max_s=r.max_s,
+            patience_s=r.patience_s,
+            gain=r.gain,
+            max_steps=r.max_steps,
         )
         self._checked_s = self._clock()
 

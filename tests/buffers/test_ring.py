@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from ptystream.buffers.ring import Ring
+from ptystream.buffers.ring import MAX_COUNTERS, Ring
 from ptystream.errors import StoppedError
 
 
@@ -97,6 +97,26 @@ def test_frames_leave_room_for_urgent_records():
             urgent += 1
         assert urgent >= (16 << 10) // 128 - 1
         assert ring.used <= ring.capacity
+
+
+def test_a_record_is_not_urgent_unless_it_says_so():
+    """What is urgent may fill the ring to its last byte."""
+    with Ring.create(4096, reserve_bytes=64) as ring:
+        assert ring.reserve(4096 - 64) is None
+        assert ring.reserve(4096 - 64, urgent=True) is not None
+
+
+def test_as_many_counters_as_there_is_room_for():
+    names = [f"c{i}" for i in range(MAX_COUNTERS)]
+    with Ring.create(4096, counters=names) as ring:
+        for value, name in enumerate(names, 1):
+            ring.set(name, value)
+        assert ring.counters() == {name: i for i, name in enumerate(names, 1)}
+        assert ring.used == 0
+        assert put(ring, b"x")
+        assert take(ring) == b"x"
+    with pytest.raises(ValueError, match="ring of"):
+        Ring.create(4096, counters=[*names, "one more"])
 
 
 def test_a_record_as_large_as_the_ring_is_refused_not_waited_for():

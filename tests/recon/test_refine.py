@@ -57,6 +57,14 @@ def test_without_held_out_frames_time_runs_out_at_last():
     assert second <= 31
 
 
+def test_so_many_steps_and_no_more():
+    refiner = a_refiner(max_steps=2)
+    refiner.stepped()
+    assert refiner.why is None
+    refiner.stepped()
+    assert refiner.why == "the limit of 2 steps"
+
+
 def test_no_time_means_no_refinement():
     assert a_refiner(max_s=0).why == "no time was given"
 

@@ -83,6 +83,13 @@ def test_a_stop_ends_it_after_a_sweep():
     assert end.refined == "stopped by the user"
 
 
+def test_so_many_sweeps_and_no_more():
+    told = settings("refine.max_s=60", "refine.max_steps=3")
+    _, snapshot, end = reconstruct(a_scan(), told, "rpie", run="r")
+    assert snapshot.step == 3
+    assert end.refined == "the limit of 3 sweeps"
+
+
 def test_no_engine_of_that_name_and_nothing_to_learn_from_are_named():
     with pytest.raises(ConfigError, match="expected one of epie"):
         reconstruct(a_scan(), settings(), "epi", run="r")

@@ -184,6 +184,21 @@ def test_refinement_can_be_switched_off():
     assert run.result()[1].refined == "no time was given"
 
 
+def test_refinement_can_be_so_many_steps():
+    """Those of the live part are not among them."""
+    run = run_of("refine.max_s=100", "refine.max_steps=3")
+    for one in exposures():
+        run.add(one)
+    while not (run.recon and run.recon.engine.steps):
+        run.step()
+    live = run.recon.engine.steps
+    run.end("complete")
+    while not run.done:
+        run.step()
+    assert run.recon.engine.steps == live + 3
+    assert run.result()[1].refined == "the limit of 3 steps"
+
+
 def test_dark_and_faraway_exposures_are_counted_and_left_out():
     run = run_of("scan.max_object_mpx=1")
     taken = exposures()

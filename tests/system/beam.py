@@ -62,8 +62,7 @@ class Beam:
     def serve_flags(self, folder: Path, *more: str) -> list[str]:
         """Return what a service is told that shall listen to this."""
         where = [f"--{name}={url}" for name, url in self.endpoints.items()]
-        quick = "--set=refine.max_s=2"
-        return [*where, f"--results={folder}", *SERVED, quick, *more]
+        return [*where, f"--results={folder}", *SERVED, *more]
 
     def wait(self, readers: int = 1) -> None:
         """Return once so many subscribe to both streams."""

@@ -16,7 +16,7 @@ START_S = 60.0
 
 SERVED = (
     "--set=engine.threads=1",
-    "--set=refine.max_s=1.5",
+    "--set=refine.max_steps=400",
     "--set=refine.check_s=0.2",
     "--set=publish.every_s=0.2",
     "--set=publish.picture=false",

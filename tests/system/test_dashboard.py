@@ -29,8 +29,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-LONG = ("--set=scan.shape=[40, 40]", "--set=scan.rate_hz=60")
-"""Half a minute of frames."""
+LONG = ("--set=scan.shape=[200, 40]", "--set=scan.rate_hz=60")
+"""More than two minutes of frames: none of the looks at it waits so long."""
 DRAWN = "name => !document.querySelector(`#card-${name} .none`).checkVisibility()"
 RANGE = """name => {
   const {x_range: x, y_range: y} = Bokeh.documents[0].get_model_by_name(name)
@@ -102,7 +102,7 @@ def token(tmp_path: Path) -> str:
 
 def test_a_scan_is_seen_zoomed_and_stopped(simulate, serve, dashboard, token, browser):
     _, endpoints = simulate(*LONG)
-    service = serve(endpoints, "--set=refine.max_s=30")
+    service = serve(endpoints)
     look = Look(browser, dashboard(service.addresses, token))
     page = look.page
     for name in MAPS:

@@ -14,8 +14,6 @@ from tests.system.beam import Beam
 from tests.system.conftest import Serving, is_whole, wait_for
 from tests.system.processes import Child
 
-PATIENT = "--set=refine.max_s=4"
-"""A busy machine takes few steps in a second."""
 DAYS_S = {"+0": 0.0, "-1d": -86400.0, "+2d": 2 * 86400.0}
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -38,7 +36,7 @@ class Beamline:
     def serve(self, *flags: str, readers: int = 2) -> Serving:
         """Start the service; return when it hears the beam."""
         beside = f"--set=checkpoint.tape={self.tape}", "--set=checkpoint.every_s=0.2"
-        flags = (*beside, PATIENT, *flags)
+        flags = (*beside, *flags)
         child = self.start("serve", *self.beam.serve_flags(self.results, *flags))
         service = Serving(child, self.results)
         self.beam.wait(readers)
@@ -119,7 +117,7 @@ def test_what_a_dead_receiver_missed_comes_from_the_tape(beamline):
 def test_a_sender_may_vanish_in_mid_scan_and_come_back(start, tmp_path):
     with Beam() as beam:
         address = beam.detector.address
-        flags = beam.serve_flags(tmp_path, "--set=scan.idle_timeout_s=1", PATIENT)
+        flags = beam.serve_flags(tmp_path, "--set=scan.idle_timeout_s=1")
         service = Serving(start("serve", *flags), tmp_path)
         beam.wait()
         scan = beam.start()
@@ -177,7 +175,6 @@ def test_a_sink_that_hangs_for_ever_holds_up_nobody(beamline, tmp_path):
             tmp_path,
             f'--set=publish.tiled={{uri = "http://127.0.0.1:{port}"}}',
             f'--set=publish.tiled.key_file="{key}"',
-            PATIENT,
         )
         service = Serving(beamline.start("serve", *flags), tmp_path)
         beam.wait()

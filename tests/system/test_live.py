@@ -26,7 +26,7 @@ def test_a_scan_arrives_whole_and_everybody_is_told(simulate, serve, tmp_path):
     is_whole(result)
     assert (result.run, result.scan) == (ended["run"], ended["scan"])
     provenance = result.provenance
-    assert provenance["config"]["refine"]["max_s"] == 1.5
+    assert provenance["config"]["refine"]["max_steps"] == 400
     assert provenance["geometry"]["distance_m"] == 1.0
     assert set(provenance["origins"].values()) == {"stream"}
     assert provenance["scan"]["optics"]["kind"] == "zone_plate"

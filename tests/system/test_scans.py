@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(150)]
 
 def test_three_scans_without_a_restart(simulate, serve):
     _, endpoints = simulate("--set=scan.scans=3", "--set=scan.gap_s=0.2")
-    service = serve(endpoints, "--scans=3", "--set=refine.max_s=2")
+    service = serve(endpoints, "--scans=3")
     ended = [service.ended() for _ in range(3)]
     assert service.child.ends() == 0, service.child.said()
     assert len({e["run"] for e in ended}) == len({e["scan"] for e in ended}) == 3
@@ -31,7 +31,7 @@ def test_a_scan_that_stops_short(simulate, serve, ending, reason):
         "--set=scan.scans=2",
         "--set=scan.gap_s=2.5",
     )
-    service = serve(endpoints, "--set=scan.idle_timeout_s=1", "--set=refine.max_s=2")
+    service = serve(endpoints, "--set=scan.idle_timeout_s=1")
     for number in range(2):
         ended = service.ended()
         assert ended["reason"] == reason, service.child.said()

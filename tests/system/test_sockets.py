@@ -129,7 +129,7 @@ def test_a_stop_between_scans_does_not_cut_the_next(beam, service):
     assert service.status()["state"] == "idle"
     assert service.ask("stop")["ok"]
     ended = service.ended(scan=beam.scan())
-    assert (ended["reason"], ended["refined"]) == ("complete", "the limit of 0.6 s")
+    assert (ended["reason"], ended["refined"]) == ("complete", "the limit of 400 steps")
 
 
 def test_an_unknown_command_is_refused_with_those_that_are(service):

@@ -73,7 +73,6 @@ def replayed(tmp_path_factory):
         f"--detector=ptys+sub://{det}",
         f"--positions=ptys+sub://{pos}",
         f"--results={folder}",
-        "--set=refine.max_s=2",
         "--set=scan.idle_timeout_s=1.5",
     )
     with Child(folder, "serve", *flags, *SERVED) as child:

@@ -236,6 +236,7 @@ def test_positions_that_are_not_finite_are_refused(bad):
     [
         {"r": ""},
         {"sh": [4]},
+        {"sh": [4, 2**20]},
         {"dt": "<f8"},
         {"dwell": float("nan")},
         {"dwell": float("inf")},
@@ -258,6 +259,16 @@ def test_deeply_nested_metadata_is_refused():
     bomb = header.replace(b"\xa4meta\x80", b"\xa4meta" + deep)
     with pytest.raises(DecodeError):
         native.decode([b"ptys1/det/start", bomb])
+
+
+@pytest.mark.parametrize("wrap", [lambda v: [v], lambda v: {"b": v}])
+def test_metadata_may_be_sixteen_deep(wrap):
+    value = 1
+    for _ in range(15):
+        value = wrap(value)
+    assert native.decode(wire(START, meta={"a": value})).message.meta == {"a": value}
+    with pytest.raises(DecodeError, match="deeper than 16"):
+        native.decode(wire(START, meta={"a": wrap(value)}))
 
 
 def test_limits_are_kept():
