@@ -22,7 +22,7 @@ class Refiner:
         gain: float,
         max_steps: int | None = None,
     ) -> None:
-        """Begin; ``max_steps`` of refining end it wherever it stands (None: none do)."""
+        """Begin; ``max_steps`` of refining end it wherever it stands."""
         self._began_s = self._moved_s = now_s
         self._max_s, self._patience_s, self._gain = max_s, patience_s, gain
         self._max_steps, self._taken = max_steps, 0

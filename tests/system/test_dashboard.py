@@ -120,9 +120,10 @@ def test_a_scan_is_seen_zoomed_and_stopped(simulate, serve, dashboard, token, br
     assert sum(linked[:2]) == pytest.approx(sum(set_by_me[:2]))
     rows = page.evaluate(STEP)
     page.wait_for_function(f"() => ({STEP})() >= {rows} + 3")
-    assert page.evaluate(RANGE, "amplitude") == pytest.approx(set_by_me)
+    # Wider labels make the frame a pixel narrower, and the view keeps its aspect.
+    assert page.evaluate(RANGE, "amplitude") == pytest.approx(set_by_me, rel=0.01)
     page.click("#card-amplitude [data-zoom=whole]")
-    assert page.evaluate(RANGE, "amplitude") != pytest.approx(set_by_me)
+    assert page.evaluate(RANGE, "amplitude") != pytest.approx(set_by_me, rel=0.1)
 
     # Contrast that somebody types stays too, while new pictures come.
     page.fill("#card-amplitude [data-end=lo]", "0.5")

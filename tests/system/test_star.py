@@ -11,7 +11,7 @@ from tests.publish.test_documents_live import free_addresses
 from tests.system.conftest import Serving
 from tests.system.processes import SERVED, Child, ran
 
-pytestmark = [pytest.mark.system, pytest.mark.shared, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.shared, pytest.mark.timeout(400)]
 
 SPOKES = 30
 CENTRE_M = (-0.05e-6, -0.25e-6)
@@ -48,7 +48,8 @@ def test_a_measured_star_comes_out_of_the_stream(shared, tmp_path):
         f"--positions=ptys+sub://{pos}",
         f"--results={tmp_path}",
         *SERVED,
-        "--set=refine.max_s=8",
+        "--set=refine.max_s=100",
+        "--set=refine.max_steps=100",
         "--set=first_probe.source=file",
         f"--set=first_probe.file={file}",
         "--scans=3",
@@ -60,7 +61,7 @@ def test_a_measured_star_comes_out_of_the_stream(shared, tmp_path):
         for half, frames in (("", 516), ("even", 258), ("odd", 258)):
             which = [f"--half={half}"] if half else []
             (*_, sent) = ran(tmp_path, "replay", str(file), *where, *which)
-            ended = service.ended()
+            ended = service.ended(120)
             assert sent["dropped"] == sent["unrouted"] == 0
             assert ended["frames"]["paired"] == frames, child.said()
             results.append(service.result(ended))
