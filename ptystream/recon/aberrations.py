@@ -12,6 +12,9 @@ from ptystream.recon.optim import BETA_MEAN, BETA_SQUARE
 
 EDGE = 1.4
 """Radius of the pupil in units of its root-mean-square radius (a full disc: √2)."""
+NEAR = 1 / 3
+"""So much of the turns come most of the way: on few frames the probe's pixels are as
+well off after these as after all, and a measured lens is not only such terms."""
 BEYOND = 3.0
 """Terms stay at their value at so many radii: light scattered far out would be turned
 by large and meaningless phases."""
@@ -50,6 +53,11 @@ class Aberrations:
     def done(self) -> bool:
         """Whether all turns have been taken."""
         return self._taken >= self._steps
+
+    @property
+    def near(self) -> bool:
+        """Whether those turns have been taken that come most of the way."""
+        return self._taken >= NEAR * self._steps
 
     @torch.no_grad()
     def turn(

@@ -54,7 +54,7 @@ class PixelLearner:
     With ``settling``, the rate of each pixel falls with its own age, so that noise
     averages out where the scan has long been and new area learns at full rate; a
     ``calm`` below 1 makes it fall less, 0 not at all. Of a probe, ``aberrations`` are
-    turned first; with ``patient`` its pixels wait until that is done.
+    turned first; with ``patient`` its pixels wait until they are near.
     """
 
     by_light = True
@@ -94,7 +94,7 @@ class PixelLearner:
         if self._aberrations is not None and not self._aberrations.done:
             now = self.window(self._box)
             self._hold(self._aberrations.turn(now, gradient, fade, finite))
-            if self.patient:
+            if self.patient and not self._aberrations.near:
                 return
         canvas = self.field.canvas
         at = (slice(None), *canvas.slices(self._box))

@@ -150,9 +150,9 @@ class ProbeOptions:
     aberration_steps: Steps = 300
     """Steps until that rate has fallen to 0."""
     patient: bool | None = None
-    """Whether the probe's pixels wait for the aberrations where the frames hold twice
-    as many values as the object has unknowns: better in the end, later in the
-    beginning. None: in ``reconstruct`` they do, in a stream they don't."""
+    """Whether the probe's pixels wait for the first third of these steps where the
+    frames hold twice as many values as the object has unknowns: better in the end,
+    later in the beginning. None: in ``reconstruct`` they do, in a stream they don't."""
     known: bool = False
     """True: the first probe is taken as it is, and never learned."""
     release: Annotated[float, Ge(0)] = 0.25

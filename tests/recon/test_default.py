@@ -66,8 +66,8 @@ def test_the_probe_s_pixels_wait_where_told_to_and_data_are_enough(
 ):
     """36 frames: 4 px apart they hold 7 values an unknown, 16 px apart 1.5."""
     scan = LensScan(lines=6, step=step)
-    told = ProbeOptions(patient=patient, aberration_steps=60)
-    for steps, still in ((50, waits), (90, False)):
+    told = ProbeOptions(patient=patient, aberration_steps=150)
+    for steps, still in ((45, waits), (90, False)):
         recon = scan.ended(steps, told_rad=5.0, probe=told)
         change = np.abs(pupil(recon.snapshot().probe[0]) - pupil(lens(5.0))).max()
         assert (change < 1e-4) == still
