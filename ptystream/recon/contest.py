@@ -26,9 +26,14 @@ LANDSLIDE = 0.25
 """Plain pixels that win twice running, at last with less than this share, stay."""
 AGAIN = 2
 """The next round comes at so many times the steps."""
+MORE = 1.5
+"""Or with so many times the exposures of the last round: who won on the first rows,
+while the beam was away, is not who would win on all."""
 SHARE, LONGEST = 4, 200
 """A round gives each side one in so many of the steps there have been, and at most so
 many: the challenger's turn is not shown."""
+SHORT = 50
+"""At most so many in a round that comes of more exposures."""
 
 
 class Verdict(NamedTuple):
@@ -72,9 +77,10 @@ class Contest:
     """A leader, and now and then a challenger that begins where the leader stands.
 
     Each round gives as many steps to the challenger and then to the leader, and the
-    same held-out frames judge both. Rounds come at twice the steps and grow with them;
-    the challenger's are a third of all at most. Plain pixels that won a second time,
-    and clearly, stay without rounds.
+    same held-out frames judge both. Rounds come at twice the steps, or when there are
+    half as many exposures more, and grow with the steps; the challenger's are a third
+    of all at most. Plain pixels that won a second time, and clearly, stay without
+    rounds.
     """
 
     def __init__(self, smooth: Side, plain: Callable[[], Learner], *, first: int):
@@ -88,18 +94,20 @@ class Contest:
         self.leader = smooth
         self._plain, self._first = plain, first
         self._next, self._length, self._left = first, first, 0
+        self._seen = 0
         self._challenger: Side | None = None
         self._smooth: Learner | None = smooth.objects
         self._judges: np.ndarray | None = None
 
-    def advance(self, engine: Engine, box: Box, judge: Judge) -> bool:
+    def advance(self, engine: Engine, box: Box, judge: Judge, seen: int) -> bool:
         """Do what is due after a step; True if the leader is another from now on.
 
-        ``box`` is all that exposures may look at.
+        ``box`` is all that exposures may look at, ``seen`` how many there have been.
         """
         if self._challenger is None:
-            if self._smooth is not None and engine.steps >= self._next:
-                self._length = max(self._first, min(engine.steps // SHARE, LONGEST))
+            if self._smooth is not None and (most := self._due(engine.steps, seen)):
+                self._seen = seen
+                self._length = max(self._first, min(engine.steps // SHARE, most))
                 self._judges = judge(self.leader, None).judges
                 self._challenger = self._challenge(box)
                 self._let(engine, self._challenger, box)
@@ -111,6 +119,12 @@ class Contest:
             self._let(engine, self.leader, box)
             return False
         return self._decide(engine, box, self._challenger, judge)
+
+    def _due(self, steps: int, seen: int) -> int:
+        """Return how many steps a round may have that is due now; 0 if none is."""
+        if steps >= self._next:
+            return LONGEST
+        return SHORT if 0 < self._seen * MORE <= seen else 0
 
     def _challenge(self, box: Box) -> Side:
         """Return the other kind of pixels, with a copy of the leader's probe."""
@@ -136,7 +150,9 @@ class Contest:
         Both are judged now: exposures that have been evicted since count for neither.
         """
         self._challenger = None
-        self._next = max(AGAIN * self._next, engine.steps + self._first)
+        self._next = max(
+            AGAIN * min(self._next, engine.steps), engine.steps + self._first
+        )
         tried, stood = (judge(s, self._judges) for s in (challenger, self.leader))
         if math.isnan(tried.error):
             return False

@@ -166,7 +166,8 @@ class Reconstruction:
         if self.engine.steps % LOOK == 0:
             self._look()
         judge = self.predictor.judged if self.released and self._determined else None
-        if self.stages.advance(self.engine, self._whole(), judge):
+        seen = self.exposures.count
+        if self.stages.advance(self.engine, self._whole(), judge, seen):
             self._sampler = self._new_sampler()
         if self.halves is not None:
             self.halves.advance(fade, mix)

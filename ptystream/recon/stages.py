@@ -106,7 +106,7 @@ class Stages:
         self.probes = probe_learner(self.probe, self._options, self._first)
         engine.probe = self.probes
 
-    def advance(self, engine: Engine, box: Box, judge: Judge | None) -> bool:
+    def advance(self, engine: Engine, box: Box, judge: Judge | None, seen: int) -> bool:
         """Do what is due after a step; True if another field took over.
 
         ``box`` is all that exposures may look at; ``judge`` tells the held-out error,
@@ -120,14 +120,14 @@ class Stages:
         if every and step % every == 0 and isinstance(probe, Pixels):
             self._make_orthogonal(probe)
         if not self.waiting:
-            return judge is not None and self._contend(engine, box, judge)
+            return judge is not None and self._contend(engine, box, judge, seen)
         self._teach(step, box)
         if step < self._warmup:
             return False
         self._hand_over(engine, box)
         return True
 
-    def _contend(self, engine: Engine, box: Box, judge: Judge) -> bool:
+    def _contend(self, engine: Engine, box: Box, judge: Judge, seen: int) -> bool:
         """Let smooth and plain pixels contend, if they are to."""
         options = self._options
         if options.object.field != "auto":
@@ -138,7 +138,7 @@ class Stages:
                 self.plain,
                 first=options.object.contest_steps,
             )
-        if not self._contest.advance(engine, box, judge):
+        if not self._contest.advance(engine, box, judge, seen):
             return False
         self.objects, self.probes = self._contest.leader
         self.object, self.probe = self.objects.field, self.probes.field

@@ -18,7 +18,7 @@ from ptystream.recon.build import (
     probe_learner,
     probe_pixels,
 )
-from ptystream.recon.contest import CLEAR, Contest, Side, Verdict, left
+from ptystream.recon.contest import CLEAR, SHORT, Contest, Side, Verdict, left
 from ptystream.recon.learners import Learner
 from ptystream.recon.options import (
     EngineOptions,
@@ -48,6 +48,7 @@ class Ring:
     plain_error: float
     smooth_error: float
     steps: int = 0
+    seen: int = 100
     turns: list[str] = field(default_factory=list)
     calls: list[tuple[str, object]] = field(default_factory=list)
 
@@ -75,7 +76,7 @@ class Ring:
             kind = "plain" if isinstance(self.objects.field, Pixels) else "smooth"
             self.turns.append(kind)
             self.steps += 1
-            if self.contest.advance(self, BOX, self.judge):
+            if self.contest.advance(self, BOX, self.judge, self.seen):
                 won.append(self.steps)
         return won
 
@@ -101,6 +102,18 @@ def test_rounds_come_at_twice_the_steps_and_give_both_as_many():
     # At the end of each round challengers have had a third of all steps at most.
     for end in (15, 30, 60, 120):
         assert ring.turns[:end].count("plain") <= end / 3
+
+
+def test_more_exposures_are_a_reason_for_a_short_round():
+    """The first rows, and a pause: smooth pixels led them, and don't lead the rest."""
+    ring = Ring(plain_error=1.0, smooth_error=1.0)
+    assert ring.go(1000) == []  # the next round comes at step 1280
+    turns, ring.plain_error = len(ring.turns), 0.1
+    ring.seen = 149
+    assert ring.go(3) == []
+    ring.seen = 150
+    assert ring.go(2 * SHORT + 1) == [turns + 3 + 2 * SHORT + 1]
+    assert ring.turns[turns:].count("plain") == SHORT
 
 
 def test_both_are_judged_at_the_end_by_the_same_frames():

@@ -153,6 +153,7 @@ def _commands(folder: Path, beam: Replayed) -> dict[str, list[str]]:
         "engine.threads": "1",
         "refine.max_s": "60",
         "refine.max_steps": "500",
+        "refine.patience_s": "20",
         "scan.idle_timeout_s": "5",
         "refine.check_s": "0.2",
         "publish.every_s": "0.2",
