@@ -50,7 +50,12 @@ def session(tmp_path_factory) -> Session:
             assert recorder.line()["recording"] == str(whole)
             beam.wait(readers=3)
             scan = beam.start()
-            beam.expose(scan, 0, BEFORE_THE_KILL)
+            for index in range(BEFORE_THE_KILL):  # the last record is to be a frame
+                beam.place(scan, index)
+            placed = b"ptys1/pos/pos"
+            wait_for(lambda: count_on(torn, placed) == BEFORE_THE_KILL, "positions")
+            for index in range(BEFORE_THE_KILL):
+                beam.send("det", beam.frame(scan, index))
             wait_for(lambda: frames_on(torn) == BEFORE_THE_KILL, "frames on the tape")
             killed.send(signal.SIGKILL)
             killed.ends()
@@ -86,12 +91,16 @@ def replayed(tmp_path_factory):
         yield service, replay
 
 
-def frames_on(tape: Path) -> int:
-    """Return how many frames are on a tape, which may still be written."""
+def count_on(tape: Path, topic: bytes) -> int:
+    """Return how many such messages are on a tape, which may still be written."""
     if not tape.exists() or not tape.stat().st_size:
         return 0
     with TapeReader(tape) as reader:
-        return sum(record.parts[0] == b"ptys1/det/frame" for record in reader)
+        return sum(record.parts[0] == topic for record in reader)
+
+
+def frames_on(tape: Path) -> int:
+    return count_on(tape, b"ptys1/det/frame")
 
 
 def places(result: Result) -> np.ndarray:
