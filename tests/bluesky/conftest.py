@@ -147,6 +147,9 @@ def service() -> Iterator[Scripted]:
 @pytest.fixture
 def engine() -> Iterator[Any]:
     """A RunEngine; devices made with ``closing`` are closed before its loop ends."""
+    # Libraries would make one for the main thread, and leave it open.
+    main = asyncio.new_event_loop()
+    asyncio.set_event_loop(main)
     loop = asyncio.new_event_loop()
     made: Any = RunEngine({}, loop=loop, call_returns_result=True, context_managers=[])
     made.ignore_callback_exceptions = False
@@ -160,6 +163,8 @@ def engine() -> Iterator[Any]:
     loop.call_soon_threadsafe(loop.stop)
     made._th.join(5)
     loop.close()
+    asyncio.set_event_loop(None)
+    main.close()
 
 
 @pytest.fixture
