@@ -94,7 +94,7 @@ class Contest:
         self.leader = smooth
         self._plain, self._first = plain, first
         self._next, self._length, self._left = first, first, 0
-        self._seen = 0
+        self._seen = self._ended = 0
         self._challenger: Side | None = None
         self._smooth: Learner | None = smooth.objects
         self._judges: np.ndarray | None = None
@@ -105,9 +105,8 @@ class Contest:
         ``box`` is all that exposures may look at, ``seen`` how many there have been.
         """
         if self._challenger is None:
-            if self._smooth is not None and (most := self._due(engine.steps, seen)):
-                self._seen = seen
-                self._length = max(self._first, min(engine.steps // SHARE, most))
+            if self._smooth is not None and (length := self._due(engine.steps, seen)):
+                self._seen, self._length = seen, length
                 self._judges = judge(self.leader, None).judges
                 self._challenger = self._challenge(box)
                 self._let(engine, self._challenger, box)
@@ -121,10 +120,12 @@ class Contest:
         return self._decide(engine, box, self._challenger, judge)
 
     def _due(self, steps: int, seen: int) -> int:
-        """Return how many steps a round may have that is due now; 0 if none is."""
+        """Return how many steps each side has in a round due now; 0 if none is."""
         if steps >= self._next:
-            return LONGEST
-        return SHORT if 0 < self._seen * MORE <= seen else 0
+            return max(self._first, min(steps // SHARE, LONGEST))
+        length = max(self._first, min(steps // SHARE, SHORT))
+        more = 0 < self._seen * MORE <= seen
+        return length if more and steps >= self._ended + length else 0
 
     def _challenge(self, box: Box) -> Side:
         """Return the other kind of pixels, with a copy of the leader's probe."""
@@ -149,10 +150,9 @@ class Contest:
 
         Both are judged now: exposures that have been evicted since count for neither.
         """
-        self._challenger = None
-        self._next = max(
-            AGAIN * min(self._next, engine.steps), engine.steps + self._first
-        )
+        self._challenger, self._ended = None, engine.steps
+        again = AGAIN * min(self._next, engine.steps)
+        self._next = max(again, engine.steps + self._first)
         tried, stood = (judge(s, self._judges) for s in (challenger, self.leader))
         if math.isnan(tried.error):
             return False

@@ -107,13 +107,30 @@ def test_rounds_come_at_twice_the_steps_and_give_both_as_many():
 def test_more_exposures_are_a_reason_for_a_short_round():
     """The first rows, and a pause: smooth pixels led them, and don't lead the rest."""
     ring = Ring(plain_error=1.0, smooth_error=1.0)
-    assert ring.go(1000) == []  # the next round comes at step 1280
+    assert ring.go(1100) == []  # the next round is at 1280
     turns, ring.plain_error = len(ring.turns), 0.1
     ring.seen = 149
     assert ring.go(3) == []
     ring.seen = 150
     assert ring.go(2 * SHORT + 1) == [turns + 3 + 2 * SHORT + 1]
     assert ring.turns[turns:].count("plain") == SHORT
+
+
+def test_however_a_scan_grows_challengers_have_a_third_at_most():
+    still, ring = (Ring(plain_error=1.0, smooth_error=1.0, seen=8) for _ in range(2))
+    still.go(700)
+    for step in range(700):
+        ring.go(1)
+        ring.seen = 8 * 4 ** (step // 50)  # a pause, and many at once, again and again
+    plain, by_steps = (
+        [length for kind, length in each.rounds() if kind == "plain"]
+        for each in (ring, still)
+    )
+    assert len(plain) > len(by_steps)
+    ends = np.cumsum([length for _, length in ring.rounds()])[1::2]
+    for end, length in zip(ends, plain, strict=False):
+        # the leader has had its turn of the round as well
+        assert ring.turns[: end + length].count("plain") <= (end + length) / 3
 
 
 def test_both_are_judged_at_the_end_by_the_same_frames():

@@ -71,7 +71,7 @@ def test_every_byte_comes_out_again(peers: Peers, out: str, into: int) -> None:
 
 
 def test_at_1_khz_nothing_comes_before_its_time(peers: Peers) -> None:
-    """How late it comes is the machine's as well; test_pace has a machine of its own."""
+    """How late is the machine's affair too: test_pace has one of its own."""
     sent = tape(1000, MS)
     with ZmqOutlet(HERE) as outlet:
         listener = Listener(connected(peers, zmq.SUB, outlet), len(sent))
