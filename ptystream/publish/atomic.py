@@ -61,7 +61,7 @@ def _begun(path: Path) -> tuple[BinaryIO, Path]:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         file = temporary.open("xb")
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_SH)  # as HDF5's readers do
         if temporary.exists():
             return file, temporary
         file.close()  # swept before it was locked

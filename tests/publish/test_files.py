@@ -172,6 +172,21 @@ print(read_result(path).object.shape, [p.name for p in path.parent.iterdir()])
     assert done.stderr == ""
 
 
+def test_a_result_is_read_from_the_moment_it_has_its_name(
+    tmp_path, snapshot, monkeypatch
+):
+    read = []
+    rename = Path.replace
+
+    def look(temporary: Path, path: Path) -> None:
+        rename(temporary, path)
+        read.append(read_result(path))  # its writer has not closed it yet
+
+    monkeypatch.setattr(Path, "replace", look)
+    write_result(tmp_path / "r.h5", result(snapshot))
+    assert [found.run for found in read] == ["r"]
+
+
 def test_a_failed_replacement_leaves_no_part(tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError, match="taken"):
