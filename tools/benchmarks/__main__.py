@@ -12,6 +12,7 @@ import torch
 
 from ptystream.recon.heap import keep_freed_memory
 from tools.benchmarks import live, wires
+from tools.benchmarks.checkpoints import checkpoints
 from tools.benchmarks.deluge import deluge
 from tools.benchmarks.demo_scan import demo_scan
 from tools.benchmarks.engine_step import engine_step
@@ -30,11 +31,17 @@ SUITES: dict[str, dict[str, Part]] = {
         "cropped": cropped,
         "tape": wires.tape,
         "recording": wires.recording,
+        "encryption": wires.encryption,
         "replay": wires.replay,
         "long": wires.long,
     },
     "papers-race": {"race": papers_race},
-    "load": {"snapshots": snapshots, "longer": longer, "deluge": deluge},
+    "load": {
+        "snapshots": snapshots,
+        "checkpoints": checkpoints,
+        "longer": longer,
+        "deluge": deluge,
+    },
 }
 """Parts of each suite by name; each is told whether to be quick."""
 ON_REQUEST = {"long"}

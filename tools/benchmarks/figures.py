@@ -82,10 +82,18 @@ def ratio(
     return Figure(name, middle, "x", target, bound, (low, high))
 
 
-def median(name: str, values: Sequence[float], unit: str) -> Figure:
-    """Return the median of the repeats, with their quartiles."""
+def median(
+    name: str, values: Sequence[float], unit: str, target: float | None = None
+) -> Figure:
+    """Return the median of the repeats, with their quartiles; at most the target."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Figure(name, middle, unit, spread=(low, high))
+    return Figure(name, middle, unit, target, spread=(low, high))
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def table(figures: Sequence[Figure]) -> str:

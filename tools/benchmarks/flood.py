@@ -2,8 +2,9 @@
 
 ``send N`` binds a PUSH socket a receiver, prints the addresses, and for each line
 ``RECEIVER SCAN`` on stdin sends one scan of N frames, flat out.
-``pace N RATE SCAN SUBSCRIBERS`` binds a PUB socket, prints its address, waits for so
-many subscribers, and sends N frames at RATE a second; it prints how late the last was.
+``pace N RATE SCAN SUBSCRIBERS [KEYS]`` binds a PUB socket, prints its address, waits
+for so many subscribers, and sends N frames at RATE a second; it prints how late the
+last was. With a folder of KEYS, ``server.key_secret`` in it, it is a CURVE server.
 ``scan N RATE`` binds two XPUB sockets, prints where a service finds frames and
 positions, waits for a subscriber to each, and sends a whole scan of N bslz4 frames with
 its positions at RATE a second; it prints how late the last frame was.
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import bitshuffle
@@ -28,6 +30,7 @@ import zmq
 
 from ptystream.wire import native
 from ptystream.wire.codecs import Buffer, Encoding
+from ptystream.wire.curve import ServerKeys, server_keys
 from ptystream.wire.envelope import EncodedFrame, encode_frame
 from ptystream.wire.messages import (
     Frame,
@@ -100,12 +103,15 @@ def send(count: int) -> None:
                 sockets[name].send_multipart(parts, copy=False)
 
 
-def pace(count: int, rate_hz: float, scan: str, subscribers: int) -> None:
+def pace(
+    count: int, rate_hz: float, scan: str, subscribers: int, keys: Path | None
+) -> None:
     """Send a scan with start and end at this rate; the deadlines are absolute."""
     one = frames(SCANS[scan], 1)[0]
     shape, encoding = SCANS[scan]
     first = encode_frame(Frame("flood", 0, pattern(shape)), encoding)
-    with zmq.Context() as context, _bound(context, zmq.XPUB) as socket:
+    curve = server_keys(keys / "server.key_secret") if keys else None
+    with zmq.Context() as context, _bound(context, zmq.XPUB, curve) as socket:
         print(socket.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
         for _ in range(subscribers):
             socket.recv()
@@ -212,8 +218,12 @@ def bare_decompression() -> Callable[[memoryview, tuple[int, int]], object]:
     return lambda payload, _: decompress(payload, "bslz4", elem_size=2)
 
 
-def _bound(context: zmq.Context, kind: int) -> zmq.Socket:
+def _bound(
+    context: zmq.Context, kind: int, curve: ServerKeys | None = None
+) -> zmq.Socket:
     socket = context.socket(kind)
+    if curve is not None:
+        curve.apply(socket)
     socket.setsockopt(zmq.SNDHWM, QUEUED if kind == zmq.PUSH else 10_000)
     socket.setsockopt(zmq.LINGER, 0)
     socket.bind_to_random_port("tcp://127.0.0.1")
@@ -232,7 +242,8 @@ if __name__ == "__main__":
     if mode == "send":
         send(count)
     elif mode == "pace":
-        pace(count, float(words[0]), words[1], int(words[2]))
+        keys = Path(words[3]) if len(words) > 3 else None
+        pace(count, float(words[0]), words[1], int(words[2]), keys)
     elif mode == "scan":
         scan(count, float(words[0]))
     elif mode == "stamp":

@@ -13,13 +13,15 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
+from zmq.auth import create_certificates
 
 from ptystream.errors import StoppedError
 from ptystream.ingest.endpoint import parse_endpoint
 from ptystream.ingest.process import ReceiverProcess, ReceiverStats
 from ptystream.tape.format import Record
 from ptystream.tape.log import TapeWriter
-from tools.benchmarks.figures import Figure, interleaved, median, ratio
+from ptystream.wire.curve import client_keys
+from tools.benchmarks.figures import Figure, interleaved, median, processor_s, ratio
 from tools.benchmarks.flood import SCANS, frames
 from tools.benchmarks.receiver import LIMIT_S, Process, line_of, process
 
@@ -29,6 +31,8 @@ AT_ONCE = 64
 HEAD = struct.Struct("<IIQQ8x")
 COST = 1.05
 RATE_HZ, SECONDS = 3000.0, 3.0
+RAW_RATE_HZ = 1000.0
+SECRET = "client.key_secret"
 TICK_S = 0.001
 GAP_NS = 1_000_000
 """Between two messages of the tape whose replay is timed."""
@@ -99,7 +103,7 @@ def recording(quick: bool) -> Iterator[Figure]:
     lost = {False: 0, True: 0}
     for _ in range(repeats):
         for recorded in costs:
-            cost_us, missing = _received(recorded)
+            cost_us, missing = received("bslz4", RATE_HZ, recorded=recorded)
             costs[recorded].append(cost_us)
             lost[recorded] += missing
     spread = costs[False] * 2 if quick else costs[False]
@@ -111,25 +115,31 @@ def recording(quick: bool) -> Iterator[Figure]:
         yield Figure(f"frames lost, {label}", lost[recorded], "frames", 0)
 
 
-def _received(recorded: bool) -> tuple[float, int]:
-    """Return the receiver's processor time a frame, in us, and the frames lost."""
-    count = round(RATE_HZ * SECONDS)
+def received(
+    scan: str, rate_hz: float, *, recorded: bool = False, keys: Path | None = None
+) -> tuple[float, int]:
+    """Return the receiver's processor time a frame, in us, and the frames lost.
+
+    ``keys`` is a folder of certificates, ``server`` and ``client``; none: no CURVE.
+    """
+    count = round(rate_hz * SECONDS)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        readers = "2" if recorded else "1"
-        words = ("pace", str(count), str(RATE_HZ), "bslz4", readers)
-        sender = stack.enter_context(process(*words))
+        words = ["pace", str(count), str(rate_hz), scan, "2" if recorded else "1"]
+        sender = stack.enter_context(process(*words, *([str(keys)] if keys else [])))
         address = line_of(sender).strip()
         url = address.replace("tcp", "ptys+sub")
         if recorded:
             flags = ("record", "-q", "-o", str(folder / "a.tape"), "--scans=1")
             where = (f"--detector={url}", "--positions=none")
-            words = (*flags, *where)
-            stack.enter_context(process(*words, module="ptystream.cli"))
-        receiver = stack.enter_context(ReceiverProcess(parse_endpoint(url)))
-        before_s = _processor_s(receiver.pid)
+            stack.enter_context(process(*flags, *where, module="ptystream.cli"))
+        curve = client_keys(keys / "server.key", keys / SECRET) if keys else None
+        receiver = stack.enter_context(
+            ReceiverProcess(parse_endpoint(url), curve=curve)
+        )
+        before_s = processor_s(receiver.pid)
         stats = _drained(receiver, sender)
-        spent_s = _processor_s(receiver.pid) - before_s
+        spent_s = processor_s(receiver.pid) - before_s
     return spent_s / max(1, stats.frames) * 1e6, count - stats.frames
 
 
@@ -150,6 +160,34 @@ def _drained(
         if time.monotonic() - quiet_s > LIMIT_S:
             raise StoppedError(f"nothing came for {LIMIT_S} s: {receiver.stats()}")
     return receiver.stats()
+
+
+def encryption(quick: bool) -> Iterator[Figure]:
+    """Yield what a frame costs the receiver under CURVE, and without, at a set rate."""
+    for scan, rate_hz in (("bslz4", RATE_HZ), ("raw", RAW_RATE_HZ)):
+        yield from _encryption(scan, rate_hz, 2 if quick else 5)
+
+
+def _encryption(scan: str, rate_hz: float, repeats: int) -> Iterator[Figure]:
+    costs: dict[str, list[float]] = {"plain": [], "CURVE": []}
+    lost = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for who in ("server", "client"):
+            _, secret = create_certificates(folder, who)
+            Path(secret).chmod(0o600)  # as receiver and sender expect of a secret
+        for _ in range(repeats):
+            for how, keys in (("plain", None), ("CURVE", folder)):
+                cost_us, missing = received(scan, rate_hz, keys=keys)
+                costs[how].append(cost_us)
+                lost += missing
+    label = f"256 x 256 {scan}"
+    for how, spent in costs.items():
+        yield median(f"receiver, processor time a frame, {label}, {how}", spent, "us")
+    yield ratio(
+        f"CURVE's cost to the receiver, {label}", costs["CURVE"], costs["plain"]
+    )
+    yield Figure(f"frames lost, {label}, {rate_hz:g}/s", lost, "frames", 0)
 
 
 def replay(quick: bool) -> Iterator[Figure]:
@@ -209,12 +247,6 @@ def long(quick: bool) -> Iterator[Figure]:
     yield Figure(f"{label}: memory", statistics.median(settled), "MiB")
     growth = statistics.median(settled[-5:]) - statistics.median(settled[:5])
     yield Figure(f"{label}: growth of memory", growth, "MiB", 2.0)
-
-
-def _processor_s(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident_mib(pid: int | None = None) -> float:
