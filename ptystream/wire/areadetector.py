@@ -17,7 +17,7 @@ from ptystream.errors import DecodeError
 from ptystream.wire import bslz4, codecs
 from ptystream.wire.codecs import Buffer
 from ptystream.wire.envelope import EncodedFrame, Envelope, Limits
-from ptystream.wire.headers import MAX_INDEX
+from ptystream.wire.headers import MAX_INDEX, is_whole
 from ptystream.wire.messages import ScanEnd, ScanStart
 
 HTYPE = "array-1.0"
@@ -72,7 +72,7 @@ class _Header(msgspec.Struct):
     def expected(self) -> int | None:
         """Return how many images the acquisition has, None if it doesn't end."""
         number = self.ndattr.get("NumImages")
-        return number if isinstance(number, int) and 1 < number < MAX_INDEX else None
+        return number if is_whole(number) and number > 1 else None
 
     @property
     def scan(self) -> str | None:

@@ -14,7 +14,7 @@ from ptystream.wire.codecs import Buffer
 from ptystream.wire.dectris_config import VERSION_2, scan_name, start_of
 from ptystream.wire.dectris_series import SeriesBook
 from ptystream.wire.envelope import EncodedFrame, Envelope, Limits, UnknownKind
-from ptystream.wire.headers import MAX_INDEX
+from ptystream.wire.headers import is_whole
 from ptystream.wire.messages import Calibration, ScanEnd, ScanStart
 
 SELF_DESCRIBED, ARRAY, COMPRESSED = 55799, 40, 56500
@@ -22,6 +22,7 @@ TYPED = {64: "|u1", 68: "|u1", 69: "<u2", 70: "<u4", 85: "<f4", 86: "<f8"}
 """RFC 8746's tags of typed arrays, those that a detector sends."""
 DTYPES = {"uint8": "|u1", "uint16": "<u2", "uint32": "<u4"}
 _ENCODINGS = {"bslz4": "bslz4", "lz4": "lz4-framed", "none": "raw"}
+_MAX_NS = 1 << 62
 _CALIBRATIONS = {"pixel_mask": "<u4", "flatfield": "<f4"}
 
 
@@ -160,7 +161,7 @@ def _pair(value: Any) -> tuple[tuple[int, int], Any]:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], list):
         raise DecodeError("an array without dimensions")
     shape = value[0]
-    good = all(isinstance(n, int) and 0 < n < 1 << 20 for n in shape)
+    good = all(is_whole(n, 1 << 20) and n > 0 for n in shape)
     if len(shape) != 2 or not good:
         raise DecodeError(f"array of dimensions {shape!r:.60}, expected rows, columns")
     return (shape[0], shape[1]), value[1]
@@ -199,15 +200,15 @@ def _ns(ratio: Any) -> int:
     if not isinstance(ratio, list) or len(ratio) != 2:
         return 0
     count, rate = ratio
-    if not (isinstance(count, int) and isinstance(rate, int)) or count < 0 or rate <= 0:
+    if not (is_whole(count, _MAX_NS) and is_whole(rate, _MAX_NS)) or rate == 0:
         return 0
     time_ns = count * 1_000_000_000 // rate
-    return time_ns if time_ns < 1 << 62 else 0
+    return time_ns if time_ns < _MAX_NS else 0
 
 
 def _index(message: Mapping[str, Any], name: str) -> int:
     value = message.get(name)
-    if not isinstance(value, int) or not 0 <= value < MAX_INDEX:
+    if not is_whole(value):
         raise DecodeError(f"{name} {value!r:.40}, expected a whole number")
     return value
 

@@ -4,7 +4,7 @@ The keys are short where the message is frequent. Keys that aren't here are igno
 """
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,11 @@ _Count = Annotated[int, Meta(ge=0, lt=1 << 62)]
 _Index = Annotated[int, Meta(ge=0, lt=MAX_INDEX)]
 _Name = Annotated[str, Meta(max_length=256)]
 _Side = Annotated[int, Meta(ge=1, lt=1 << 20)]
+
+
+def is_whole(value: object, end: int = MAX_INDEX) -> TypeGuard[int]:
+    """Tell whether this is a whole number from 0 to below ``end``: a bool is none."""
+    return type(value) is int and 0 <= value < end
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from ptystream.errors import DecodeError
 from ptystream.wire import codecs
 from ptystream.wire.codecs import Buffer
 from ptystream.wire.envelope import EncodedFrame, Envelope, Limits
-from ptystream.wire.headers import MAX_INDEX
+from ptystream.wire.headers import MAX_INDEX, is_whole
 from ptystream.wire.messages import ScanEnd, ScanStart
 
 MAX_HEADER_BYTES = 1 << 16
@@ -172,7 +172,7 @@ def _number(header: _Source, known: int | None) -> int | None:
     number = header.metadata.get("timestamp.tid")
     if number is None:
         return known
-    if not isinstance(number, int) or not 0 <= number < MAX_INDEX:
+    if not is_whole(number):
         raise DecodeError(f"train number {number!r}"[:80])
     if known not in (None, number):
         raise DecodeError(f"sources of trains {known} and {number} in one message")

@@ -252,6 +252,8 @@ BAD: dict[str, Any] = {
     "a negative number": {"image_id": -1},
     "a huge number": {"image_id": 2**63},
     "a text for a number": {"series_id": "14"},
+    "a truth for a number": {"image_id": True},
+    "truths for sides": {"data": {"a": typed(counts(0)[:1, :1], shape=[True, True])}},
     "no array": {"data": {"a": b"xx"}},
     "no array tag": {"data": {"a": Tag(41, [[1], b"x"])}},
     "columns first": {"data": {"a": Tag(1040, typed(counts(0)).value)}},

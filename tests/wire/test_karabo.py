@@ -104,6 +104,7 @@ BAD = {
     "another content": pair("pickle", b""),
     "no number": pair("msgpack", b"\x80", metadata={}) + array(STACK[0]),
     "a number that is none": begin("seven") + array(STACK[0]),
+    "a number that is a truth": begin(True) + array(STACK[0]),
     "a number without bound": begin(1 << 50) + array(STACK[0]),
     "two numbers": begin(1) + begin(2) + array(STACK[0]),
     "no image": begin() + CELLS,
