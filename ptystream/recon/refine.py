@@ -8,6 +8,9 @@ SLOWEST = 0.1
 """A stall at a rate below this ends the refinement."""
 PATIENCE_STEPS = 50
 """A stall takes at least so many steps, however slow they are."""
+SETTLED_STEPS = 500
+"""Before so many steps nothing is a stall. An empty object predicts the held-out frames
+of a sparse scan better than one that is half learned: stopping then would keep it."""
 
 
 class Refiner:
@@ -40,7 +43,8 @@ class Refiner:
         was measured does not learn at present, so that is no stall.
         """
         best = error < self._best
-        if still or error < self._best * (1 - self._gain):
+        moved = still or steps < SETTLED_STEPS
+        if moved or error < self._best * (1 - self._gain):
             self._moved_s, self._moved_steps = now_s, steps
         self._best = error if best else self._best
         waited = now_s - self._moved_s >= self._patience_s

@@ -34,10 +34,22 @@ def test_a_stall_slows_down_and_then_stops_saying_why():
 
 def test_an_improvement_too_small_to_count_is_still_kept_as_the_best():
     refiner = a_refiner()
-    assert refiner.saw(1.0, 0.0, 100)
-    assert refiner.saw(0.995, 1.0, 101)
-    assert not refiner.saw(0.997, 2.0, 102)
-    assert not refiner.saw(0.995, 3.0, 200)
+    assert refiner.saw(1.0, 0.0, 1000)
+    assert refiner.saw(0.995, 1.0, 1001)
+    assert not refiner.saw(0.997, 2.0, 1002)
+    assert not refiner.saw(0.995, 3.0, 1100)
+    assert refiner.fade == 0.3
+
+
+def test_what_is_worse_at_first_than_an_empty_object_is_no_stall():
+    refiner = a_refiner()
+    assert refiner.saw(0.5, 0.0, 1)
+    for second in range(1, 10):
+        refiner.saw(0.9, float(second), 50 * second)
+    assert refiner.fade == 1.0
+    assert refiner.saw(0.4, 10.0, 500)
+    for second in range(11, 15):
+        refiner.saw(0.4, float(second), 50 * second)
     assert refiner.fade == 0.3
 
 
@@ -85,8 +97,8 @@ def test_what_does_not_learn_does_not_stall():
 
 def test_slow_steps_are_given_their_number_before_a_stall():
     refiner = a_refiner()
-    refiner.saw(0.5, 0.0, 0)
-    refiner.saw(0.5, 10.0, 20)
+    refiner.saw(0.5, 0.0, 1000)
+    refiner.saw(0.5, 10.0, 1020)
     assert refiner.fade == 1.0
-    refiner.saw(0.5, 30.0, 60)
+    refiner.saw(0.5, 30.0, 1060)
     assert refiner.fade == 0.3
