@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ptystream.recon.heap import keep_freed_memory
-from tools.benchmarks import live, wires
+from tools.benchmarks import costs, live, wires
 from tools.benchmarks.checkpoints import checkpoints
 from tools.benchmarks.deluge import deluge
 from tools.benchmarks.demo_scan import demo_scan
@@ -30,8 +30,8 @@ SUITES: dict[str, dict[str, Part]] = {
         "receiver": receiver,
         "cropped": cropped,
         "tape": wires.tape,
-        "recording": wires.recording,
-        "encryption": wires.encryption,
+        "recording": costs.recording,
+        "encryption": costs.encryption,
         "replay": wires.replay,
         "long": wires.long,
     },

@@ -69,7 +69,7 @@ SCANS = {
 
 
 def pattern(shape: tuple[int, int]) -> np.ndarray:
-    """Return counts as of a weakly lit detector; bslz4 makes them 8 times smaller."""
+    """Return counts as of a weakly lit detector; bslz4 makes them 14 times smaller."""
     y, x = np.mgrid[: shape[0], : shape[1]]
     radius2 = (y - shape[0] / 2) ** 2 + (x - shape[1] / 2) ** 2
     rate = 30 * np.exp(-radius2 / (2 * 20**2))

@@ -1,8 +1,7 @@
-"""Tape, recording beside a receiver, replay's timing, and a long run."""
+"""Tape, replay's timing, and a long run."""
 
 import json
 import os
-import select
 import statistics
 import struct
 import tempfile
@@ -13,27 +12,20 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-from zmq.auth import create_certificates
 
-from ptystream.errors import StoppedError
 from ptystream.ingest.endpoint import parse_endpoint
-from ptystream.ingest.process import ReceiverProcess, ReceiverStats
+from ptystream.ingest.process import ReceiverProcess
 from ptystream.tape.format import Record
 from ptystream.tape.log import TapeWriter
-from ptystream.wire.curve import client_keys
-from tools.benchmarks.figures import Figure, interleaved, median, processor_s, ratio
+from tools.benchmarks.costs import drained
+from tools.benchmarks.figures import Figure, interleaved, median, ratio
 from tools.benchmarks.flood import SCANS, frames
-from tools.benchmarks.receiver import LIMIT_S, Process, line_of, process
+from tools.benchmarks.receiver import line_of, process
 
 MIB = 1 << 20
 AT_ONCE = 64
 """Records that are written together, as a recorder's thread does when it is behind."""
 HEAD = struct.Struct("<IIQQ8x")
-COST = 1.05
-RATE_HZ, SECONDS = 3000.0, 3.0
-RAW_RATE_HZ = 1000.0
-SECRET = "client.key_secret"
-TICK_S = 0.001
 GAP_NS = 1_000_000
 """Between two messages of the tape whose replay is timed."""
 LONG_RATE_HZ, LONG_S, LONG_QUICK_S = 2000.0, 600.0, 15.0
@@ -92,104 +84,6 @@ def _append_tape(place: Path, batches: list[list[Record]]) -> None:
     place.unlink()
 
 
-def recording(quick: bool) -> Iterator[Figure]:
-    """Yield what a frame costs the receiver with a recorder beside it, and without.
-
-    Frames come at a steady 3,000 a second: flat out, three processes on two cores
-    would measure the scheduler.
-    """
-    repeats = 1 if quick else 5
-    costs: dict[bool, list[float]] = {False: [], True: []}
-    lost = {False: 0, True: 0}
-    for _ in range(repeats):
-        for recorded in costs:
-            cost_us, missing = received("bslz4", RATE_HZ, recorded=recorded)
-            costs[recorded].append(cost_us)
-            lost[recorded] += missing
-    spread = costs[False] * 2 if quick else costs[False]
-    yield median("receiver, processor time a frame", spread, "us")
-    beside = costs[True] * 2 if quick else costs[True]
-    yield median("the same beside a recorder", beside, "us")
-    yield ratio("recording's cost to the receiver", beside, spread, target=COST)
-    for recorded, label in ((False, "alone"), (True, "beside a recorder")):
-        yield Figure(f"frames lost, {label}", lost[recorded], "frames", 0)
-
-
-def received(
-    scan: str, rate_hz: float, *, recorded: bool = False, keys: Path | None = None
-) -> tuple[float, int]:
-    """Return the receiver's processor time a frame, in us, and the frames lost.
-
-    ``keys`` is a folder of certificates, ``server`` and ``client``; none: no CURVE.
-    """
-    count = round(rate_hz * SECONDS)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        words = ["pace", str(count), str(rate_hz), scan, "2" if recorded else "1"]
-        sender = stack.enter_context(process(*words, *([str(keys)] if keys else [])))
-        address = line_of(sender).strip()
-        url = address.replace("tcp", "ptys+sub")
-        if recorded:
-            flags = ("record", "-q", "-o", str(folder / "a.tape"), "--scans=1")
-            where = (f"--detector={url}", "--positions=none")
-            stack.enter_context(process(*flags, *where, module="ptystream.cli"))
-        curve = client_keys(keys / "server.key", keys / SECRET) if keys else None
-        receiver = stack.enter_context(
-            ReceiverProcess(parse_endpoint(url), curve=curve)
-        )
-        before_s = processor_s(receiver.pid)
-        stats = _drained(receiver, sender)
-        spent_s = processor_s(receiver.pid) - before_s
-    return spent_s / max(1, stats.frames) * 1e6, count - stats.frames
-
-
-def _drained(
-    receiver: ReceiverProcess, sender: Process, every: Callable[[], None] = lambda: None
-) -> ReceiverStats:
-    """Empty the ring until the sender has said its last word and all has come."""
-    quiet_s = time.monotonic()
-    done = False
-    while not done or time.monotonic() - quiet_s < 1.0:
-        if receiver.drain():
-            quiet_s = time.monotonic()
-        else:
-            time.sleep(TICK_S)
-        every()
-        if not done and sender.stdout is not None:
-            done = bool(select.select([sender.stdout], [], [], 0)[0])
-        if time.monotonic() - quiet_s > LIMIT_S:
-            raise StoppedError(f"nothing came for {LIMIT_S} s: {receiver.stats()}")
-    return receiver.stats()
-
-
-def encryption(quick: bool) -> Iterator[Figure]:
-    """Yield what a frame costs the receiver under CURVE, and without, at a set rate."""
-    for scan, rate_hz in (("bslz4", RATE_HZ), ("raw", RAW_RATE_HZ)):
-        yield from _encryption(scan, rate_hz, 2 if quick else 5)
-
-
-def _encryption(scan: str, rate_hz: float, repeats: int) -> Iterator[Figure]:
-    costs: dict[str, list[float]] = {"plain": [], "CURVE": []}
-    lost = 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for who in ("server", "client"):
-            _, secret = create_certificates(folder, who)
-            Path(secret).chmod(0o600)  # as receiver and sender expect of a secret
-        for _ in range(repeats):
-            for how, keys in (("plain", None), ("CURVE", folder)):
-                cost_us, missing = received(scan, rate_hz, keys=keys)
-                costs[how].append(cost_us)
-                lost += missing
-    label = f"256 x 256 {scan}"
-    for how, spent in costs.items():
-        yield median(f"receiver, processor time a frame, {label}, {how}", spent, "us")
-    yield ratio(
-        f"CURVE's cost to the receiver, {label}", costs["CURVE"], costs["plain"]
-    )
-    yield Figure(f"frames lost, {label}, {rate_hz:g}/s", lost, "frames", 0)
-
-
 def replay(quick: bool) -> Iterator[Figure]:
     """Yield by how much gaps between messages differ from the tape's 1 ms."""
     count = 1000 if quick else 5000
@@ -238,7 +132,7 @@ def long(quick: bool) -> Iterator[Figure]:
             if not memory or now_s - memory[-1][0] > 1.0:
                 memory.append((now_s, _resident_mib(receiver.pid) + _resident_mib()))
 
-        stats = _drained(receiver, sender, look)
+        stats = drained(receiver, sender, look)
         late_s = float(line_of(sender))
     settled = [mib for at_s, mib in memory if at_s > SETTLED * seconds]
     label = f"{seconds:g} s at 2 kHz, 128 x 128"
