@@ -280,6 +280,19 @@ def test_a_bad_image_is_one_error_and_the_next_is_good(name):
     assert [f.index for f in got.of(EncodedFrame)] == [1]
 
 
+@pytest.mark.parametrize(
+    "time",
+    [None, 5, [1], [1, 0], [-1, 5], [1, -5], [True, 5], [5, True], ["1", 5], [5, "1"]],
+)
+def test_a_time_that_is_none_is_not_known(time):
+    (frame,) = Received().take(start(), image(0, start_time=time)).of(EncodedFrame)
+    assert (frame.start_ns, frame.stop_ns) == (0, 3_000_000)
+
+
+def test_there_are_no_topics():
+    assert Received().decoder.topics(["det"]) == [b""]
+
+
 def test_a_frame_larger_than_the_limit_is_refused():
     got = Received(max_frame_bytes=239).take(image(0))
     assert got.errors == ["240 bytes, at most 239"]
