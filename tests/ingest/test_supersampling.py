@@ -159,3 +159,13 @@ def test_each_scan_is_judged_by_its_own_frames(box_first):
         assert inference.verdict().per_frame == ratio
         inference.frames_end(100)
         inference.samples_end(100 * ratio)
+
+
+def test_at_the_end_times_tell_where_there_are_no_totals():
+    starts = frame_starts(6, 20, 1e-2, 0.05)
+    inference = RatioInference()
+    told_frames(inference, starts)
+    inference.samples(0, sample_times(starts, 5, 8e-3))
+    inference.frames_end(None)
+    inference.samples_end(None)
+    assert inference.verdict().per_frame == 5

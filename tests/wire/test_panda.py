@@ -121,6 +121,12 @@ def test_scaled_values_are_unscaled():
     np.testing.assert_allclose(columns["A.VAL.Mean"], [7.0])
 
 
+def test_a_field_that_names_no_offset_has_none():
+    text = encode_header(Header((Field("A.VAL", "Mean", "int64", UM),)))
+    header = decode_header(text.replace(b' offset="5"', b""))
+    assert header.fields[0].scaling == Scaling(1e-4, 0.0, "um")
+
+
 def test_the_hidden_number_of_samples_of_older_boxes_is_found():
     text = encode_header(Header((Field("A.VAL", "Mean", "int64"),)))
     header = decode_header(text.replace(b'sample_bytes="8"', b'sample_bytes="12"'))

@@ -176,6 +176,12 @@ def test_what_is_not_rows_is_an_error(name):
         PandaJsonDecoder(Limits(max_samples=100)).decode([BAD[name]])
 
 
+def test_as_many_rows_as_a_message_may_have_are_taken():
+    most = changed(datasets={"a": dataset(0, [1] * 100)})
+    *_, rows = decoded([[most]], PandaJsonDecoder(Limits(max_samples=100)))
+    assert len(rows.message.columns["a"]) == 100
+
+
 def test_several_parts_are_an_error():
     with pytest.raises(DecodeError):
         PandaJsonDecoder(Limits()).decode([b"{}", b"{}"])
