@@ -14,6 +14,13 @@ def test_a_shape_needs_both_sides():
 
 
 @pytest.mark.parametrize(
+    ("bits", "dtype"), [(8, "|u1"), (16, "<u2"), (32, "<u4"), (24, None), (None, None)]
+)
+def test_the_depth_of_the_images_is_their_type(bits, dtype):
+    assert start_of("s", 1, {"bit_depth_image": bits}).dtype == dtype
+
+
+@pytest.mark.parametrize(
     ("longest", "longer"),
     [
         ("x" * 2047, "x" * 2048),  # 4 bytes a character, and 4
