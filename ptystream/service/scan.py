@@ -199,8 +199,11 @@ class ScanRun:
         why = self._refiner.why if self._refiner else None
         if self._enough and why != self._enough:
             why = f"{why or 'nothing to refine'}, after {self._enough}"
+        why = why or "nothing to refine"
+        if self.recon is not None and not self.recon.opening.done:
+            why += ", with first probes still compared: nothing was learned"
         waited = max(0.0, self._clock() - self._last_frame_s)
-        return best, RunEnd(self._reason, why or "nothing to refine", waited)
+        return best, RunEnd(self._reason, why, waited)
 
     def _early(self) -> Snapshot | None:
         """Return the picture of too few exposures; None if they can't be used."""

@@ -3,8 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ptystream.errors import ConfigError
+from ptystream.recon.dilation import dilated
 from ptystream.recon.reconstruction import FIRST
 from ptystream.recon.snapshot import Quality
 from ptystream.service.scan import (
@@ -101,8 +103,9 @@ def test_the_best_state_is_kept_not_the_last():
     assert kept.quality.held_out_error == pytest.approx(best.quality.held_out_error)
 
 
-def test_a_challenger_s_turn_is_no_stall():
+def test_a_challenger_s_turn_is_no_stall(monkeypatch):
     """Rates fade when quality stalls, but what is published learns nothing then."""
+    monkeypatch.setattr("ptystream.recon.refine.SETTLED_STEPS", 0)
     clock = Clock()
     run = run_of(
         "refine.max_s=100",
@@ -125,6 +128,22 @@ def test_a_challenger_s_turn_is_no_stall():
     assert waited == 80
     assert refiner.fade == 1.0
     assert not run.done
+
+
+def test_time_that_went_into_first_probes_is_told():
+    clock = Clock()
+    small = dilated(torch.from_numpy(true_probe()), 0.5).numpy()
+    run = run_of("refine.max_s=8", clock=clock, extras=Extras(probe=small))
+    for one in exposures():
+        run.add(one)
+    run.end("complete")
+    while not run.done:
+        clock.now_s += 1
+        run.step()
+    _, end = run.result()
+    assert end.refined == (
+        "the limit of 8 s, with first probes still compared: nothing was learned"
+    )
 
 
 def test_better_is_by_what_was_held_out():
