@@ -110,6 +110,9 @@ class PositionSettings(Settings):
     as it says; none: all alike."""
     per_frame: Annotated[int, Ge(1), Le(1 << 14)] | Literal["auto"] = "auto"
     """Encoder samples a frame; ``auto``: told by time stamps or totals, or refused."""
+    lag: Annotated[int, Ge(-(1 << 20)), Le(1 << 20)] = 0
+    """Frame i has position i + lag: for encoders whose capture began so many frames too
+    early (> 0) or too late (< 0), as the verdict on the data's health says."""
 
 
 class KnownGeometry(Settings):

@@ -91,7 +91,8 @@ class Pairing:
     """Joins one scan. Each method returns the exposures that it completed.
 
     Frames wait at most ``frame_wait_s``, and ``max_frames`` of them; samples are small
-    and may come long before their frames: only their number bounds them.
+    and may come long before their frames: only their number bounds them. Frame ``i``
+    has the samples of number ``i + lag``.
     """
 
     def __init__(
@@ -100,7 +101,9 @@ class Pairing:
         max_frames: int = 2048,
         max_samples: int = 1 << 18,
         frame_wait_s: float = 5.0,
+        lag: int = 0,
     ) -> None:
+        self._lag = lag
         self._max_frames = max_frames
         self._max_samples = max_samples
         self._frame_wait_s = frame_wait_s
@@ -158,11 +161,13 @@ class Pairing:
             self.lose_samples(len(rows), "mismatch")
             return []
         self._counts["samples"] += len(rows)
+        first = samples.first - self._lag * per_frame
+        at = min(max(0, -first), len(rows))  # these are of no frame
+        self._samples_lost["no_frame"] += at
         done: list[Exposure] = []
         touched: list[int] = []
-        at = 0
         while at < len(rows):
-            index, offset = divmod(samples.first + at, per_frame)
+            index, offset = divmod(first + at, per_frame)
             part = rows[at : at + per_frame - offset]
             done += self._add_rows(index, offset, part)
             touched.append(index)

@@ -63,7 +63,7 @@ class TrackerLimits:
     do four times that of positions alone: an encoder box that nobody stopped. After
     the detector's end, or the positions' end if they have all found their frames,
     ``grace_s`` without a new exposure closes it. Messages ahead of their start are
-    kept up to the ``pending`` bounds, oldest dropped.
+    kept up to the ``pending`` bounds, oldest dropped. ``lag`` as of ``Pairing``.
     """
 
     idle_s: float = 60.0
@@ -75,6 +75,7 @@ class TrackerLimits:
     pending_frames: int = 1024
     pending_sample_messages: int = 4096
     closed_scans: int = 256
+    lag: int = 0
 
 
 class _Scan:
@@ -96,6 +97,7 @@ class _Scan:
             max_frames=limits.max_frames,
             max_samples=limits.max_samples,
             frame_wait_s=limits.frame_wait_s,
+            lag=limits.lag,
         )
 
     def heard(self, message: Message, now_s: float) -> None:

@@ -53,10 +53,13 @@ def _alike(best: Score, rival: Score) -> bool:
 
 def _lag(lag: int) -> str:
     """Return the words for positions of later (> 0) or earlier frames."""
-    side = "later" if lag > 0 else "earlier"
+    n = abs(lag)
+    side, change = (
+        ("later", f"add {n} to") if lag > 0 else ("earlier", f"take {n} from")
+    )
     return (
-        f"positions of {abs(lag)} frames {side}: start the encoders' capture "
-        f"{abs(lag)} triggers {side}"
+        f"positions of {n} frames {side}: {change} positions.lag, or start the "
+        f"encoders' capture {n} triggers {side}"
     )
 
 

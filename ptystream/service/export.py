@@ -275,6 +275,7 @@ def _scans(
         as_frame=as_frame,
         sampled=SampledPositions(encoder_table(positions), positions.per_frame),
         limits=limits_of(config.detector),
+        lag=positions.lag,
     )
 
 

@@ -80,6 +80,7 @@ class Intake:
                 grace_s=s.late_s,
                 frame_wait_s=s.late_s,
                 max_frames=s.waiting,
+                lag=config.positions.lag,
             ),
             named=detector.wire.names_scans and positions.wire.names_scans,
         )

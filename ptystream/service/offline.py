@@ -150,7 +150,8 @@ def load(
     if not is_tape(path):
         with scan_file(path) as file:
             extras = Extras(file.illumination, file.mask)
-            events = _file_events(file_messages(file, path.stem))
+            lag = 0 if config is None else config.positions.lag
+            events = _file_events(file_messages(file, path.stem), lag)
             return _first_scan(path, events, None, extras)
     with TapeReader(path) as tape:
         events = recorded(tape, tape.header, config or Config())
@@ -183,9 +184,9 @@ def _first_scan(
     return Acquired(start, exposures, extras)
 
 
-def _file_events(messages: Iterable[tuple[str, Message]]) -> Iterator[Event]:
+def _file_events(messages: Iterable[tuple[str, Message]], lag: int) -> Iterator[Event]:
     """Join a file's messages as a live scan's are; time stands still meanwhile."""
-    tracker = ScanTracker(NO_HURRY)
+    tracker = ScanTracker(replace(NO_HURRY, lag=lag))
     for _, message in messages:
         yield from tracker.feed(message, 0.0)
     yield from tracker.stop()
@@ -221,4 +222,5 @@ def recorded(
         preprocess=preprocess,
         limits=limits_of(config.detector),
         only=only,
+        lag=positions.lag,
     )

@@ -94,18 +94,20 @@ class RecordedScans:
         preprocess: Preprocess | None = None,
         limits: Limits = TAPE_LIMITS,
         only: str | None = None,
+        lag: int = 0,
     ) -> None:
         self.messages = TapeMessages(records, decoders_of(header, limits))
         self.bad = 0
         self._as_frame = as_frame
         self._named = names_scans(header)
         self._only = only if self._named else None
+        self._limits = replace(NO_HURRY, lag=lag)
         self._sampled = sampled or SampledPositions()
         self._preprocess = preprocess
 
     def __iter__(self) -> Iterator[Event | Calibration]:
         """Yield what happened, and the detector's calibrations in between."""
-        tracker = ScanTracker(NO_HURRY, named=self._named)
+        tracker = ScanTracker(self._limits, named=self._named)
         now_s, record = 0.0, None
         for record, message in self.messages.encoded():
             if self._only not in (None, message.scan):

@@ -55,10 +55,10 @@ def arrivals(draw):
     return per_frame, draw(st.permutations(kept + twice))
 
 
-@given(arrivals())
-def test_any_order_pairs_each_exposure_once_and_the_losses_add_up(case):
+@given(arrivals(), st.integers(-3, 3))
+def test_any_order_pairs_each_exposure_once_and_the_losses_add_up(case, lag):
     per_frame, messages = case
-    pairing = Pairing()
+    pairing = Pairing(lag=lag)
     done = [e for m in messages for e in give(pairing, m)]
     assert_sums(pairing)
     whole = [e.frame.index for e in done]
@@ -72,7 +72,7 @@ def test_any_order_pairs_each_exposure_once_and_the_losses_add_up(case):
     for m in messages:
         if isinstance(m, Samples):
             for s in range(m.first, m.first + len(m.position_m)):
-                have.setdefault(s // per_frame, set()).add(s)
+                have.setdefault(s // per_frame - lag, set()).add(s)
     indices = [e.frame.index for e in done]
     assert len(indices) == len(set(indices)) == counts.paired
     assert set(indices) == got & set(have)

@@ -52,7 +52,7 @@ FAULTS = {
 }
 
 SAID = {
-    "positions lag": "positions of 2 frames later",
+    "positions lag": "positions of 2 frames later: add 2 to positions.lag, or start",
     "axes swapped": "detector.preprocess.transpose",
     "axis mirrored": "-positions.y.scale_m",
     "wrong scale": "positions 1.2",

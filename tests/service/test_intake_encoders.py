@@ -49,7 +49,8 @@ def taken(intake: Intake, until: type[Event]) -> list[Event]:
     return got
 
 
-def test_arrays_and_a_box_are_joined_by_index_as_the_settings_say():
+@pytest.mark.parametrize("lag", [0, 4])
+def test_arrays_and_a_box_are_joined_by_index_as_the_settings_say(lag):
     rows = samples()
     cuts = range(0, len(rows), 250)
     blocks = [panda.encode_block(rows[k : k + 250].tobytes()) for k in cuts]
@@ -68,6 +69,8 @@ def test_arrays_and_a_box_are_joined_by_index_as_the_settings_say():
             f"positions.endpoint={box.url}",
             'positions.x={column="INENC2.VAL", scale_m=1e-9}',
             'positions.y={column="INENC3.VAL", scale_m=-1e-9, offset_m=1e-6}',
+            f"positions.lag={lag}",
+            "scan.late_s=0.5",
         ]
         with Intake(load(environment={}, flags=flags)) as intake:
             assert publisher.poll(10_000)
@@ -79,9 +82,9 @@ def test_arrays_and_a_box_are_joined_by_index_as_the_settings_say():
             got = taken(intake, ScanClosed)
             stats = intake.stats()
     exposures = [event for event in got if isinstance(event, Exposure)]
-    assert sorted(e.frame.index for e in exposures) == list(range(FRAMES))
+    assert sorted(e.frame.index for e in exposures) == list(range(FRAMES - lag))
     for e in exposures:
-        first = RATIO * e.frame.index
+        first = RATIO * (e.frame.index + lag)
         assert (e.frame.counts == e.frame.index).all()
         np.testing.assert_allclose(e.start_m, (0.5e-6, first * 1e-9), atol=1e-15)
         np.testing.assert_allclose(e.mean_m, (0.5e-6, (first + 4.5) * 1e-9))

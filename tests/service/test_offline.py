@@ -119,6 +119,20 @@ def test_a_tapes_scans_are_found_by_uid_whatever_their_order(tmp_path):
     assert {e.frame.scan for e in second.exposures} == {"b"}
 
 
+def test_positions_of_later_or_earlier_frames_are_taken_as_told(tmp_path):
+    small = SmallScan()
+    tape = tape_of(tmp_path / "t", *scan_messages("a", 36))
+    cxi = tmp_path / "scan.cxi"
+    write_cxi(cxi, small.counts(1e5), small.centres_px * PIXEL_M, GEOMETRY)
+    for path in (tape, cxi):
+        plain = {e.frame.index: e.mean_m for e in load(path).exposures}
+        assert len(plain) == 36
+        for lag in (2, -3):
+            told = load(path, config=config(f"positions.lag={lag}"))
+            found = {e.frame.index: e.mean_m for e in told.exposures}
+            assert found == {i - lag: m for i, m in plain.items() if 0 <= i - lag < 36}
+
+
 def test_a_tape_without_the_scan_is_refused(tmp_path):
     path = tape_of(tmp_path / "t", *scan_messages("a"))
     with pytest.raises(FileFormatError, match="no exposure of scan z"):
