@@ -12,6 +12,15 @@ SETTLED_STEPS = 500
 """Before so many steps nothing is a stall. An empty object predicts the held-out frames
 of a sparse scan better than one that is half learned: stopping then would keep it."""
 
+CHANCE = 0.02
+"""Held-out errors this close are alike: of such states the newest is kept. The lowest
+of many alike is there by chance, and often an early one."""
+
+
+def as_good(error: float, best: float) -> bool:
+    """Tell whether a held-out error is the best one's like, or better; NaN is not."""
+    return error <= best * (1 + CHANCE)
+
 
 class Refiner:
     """Follows the held-out error; pure, time is passed in."""
@@ -37,23 +46,22 @@ class Refiner:
     def saw(
         self, error: float, now_s: float, steps: int, *, still: bool = False
     ) -> bool:
-        """Take note of a held-out error after so many steps; True if it is the best.
+        """Take note of a held-out error after so many steps; True if it is to be kept.
 
         NaN (nothing is held out) never improves: then only time runs. ``still``: what
         was measured does not learn at present, so that is no stall.
         """
-        best = error < self._best
         moved = still or steps < SETTLED_STEPS
         if moved or error < self._best * (1 - self._gain):
             self._moved_s, self._moved_steps = now_s, steps
-        self._best = error if best else self._best
+        self._best = error if error < self._best else self._best
         waited = now_s - self._moved_s >= self._patience_s
         if now_s - self._began_s >= self._max_s:
             self.why = f"the limit of {self._max_s:g} s"
         elif waited and steps - self._moved_steps >= PATIENCE_STEPS:
             self._moved_s, self._moved_steps = now_s, steps
             self._stalled()
-        return best
+        return as_good(error, self._best)
 
     def stepped(self) -> None:
         """Count a step of refining."""

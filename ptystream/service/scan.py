@@ -21,7 +21,7 @@ from ptystream.publish.sink import RunEnd, RunInfo
 from ptystream.recon import state
 from ptystream.recon.options import ReconOptions
 from ptystream.recon.reconstruction import FIRST, Reconstruction
-from ptystream.recon.refine import Refiner
+from ptystream.recon.refine import Refiner, as_good
 from ptystream.recon.setting import FirstProbe, Setting
 from ptystream.recon.snapshot import Snapshot
 from ptystream.recon.state import Learned, Tree
@@ -374,10 +374,10 @@ def with_last(best: Snapshot | None, last: Snapshot) -> Snapshot | None:
 
 
 def is_better(best: Snapshot | None, other: Snapshot, watch: Watch = "error") -> bool:
-    """Tell whether ``best`` predicts held-out exposures at least as well."""
+    """Tell whether ``best`` predicts held-out exposures better than by chance."""
     if best is None:
         return False
-    return not watched(best, watch) > watched(other, watch)
+    return not as_good(watched(other, watch), watched(best, watch))
 
 
 def watched(snapshot: Snapshot, watch: Watch) -> float:

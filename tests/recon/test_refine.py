@@ -32,20 +32,29 @@ def test_a_stall_slows_down_and_then_stops_saying_why():
     assert second < 20
 
 
-def test_an_improvement_too_small_to_count_is_still_kept_as_the_best():
+def test_an_improvement_too_small_to_count_is_a_stall():
     refiner = a_refiner()
     assert refiner.saw(1.0, 0.0, 1000)
     assert refiner.saw(0.995, 1.0, 1001)
-    assert not refiner.saw(0.997, 2.0, 1002)
-    assert not refiner.saw(0.995, 3.0, 1100)
+    assert refiner.saw(0.995, 3.0, 1100)
     assert refiner.fade == 0.3
+
+
+def test_the_newest_is_kept_of_those_that_are_alike():
+    refiner = a_refiner()
+    assert refiner.saw(1.0, 0.0, 1000)
+    assert refiner.saw(1.02, 1.0, 1010)
+    assert not refiner.saw(1.03, 2.0, 1020)  # of the best, not of the last one kept
+    assert refiner.saw(0.5, 3.0, 1030)
+    assert not refiner.saw(0.52, 4.0, 1040)
+    assert not refiner.saw(math.nan, 5.0, 1050)
 
 
 def test_what_is_worse_at_first_than_an_empty_object_is_no_stall():
     refiner = a_refiner()
     assert refiner.saw(0.5, 0.0, 1)
     for second in range(1, 10):
-        refiner.saw(0.9, float(second), 50 * second)
+        assert not refiner.saw(0.9, float(second), 50 * second)
     assert refiner.fade == 1.0
     assert refiner.saw(0.4, 10.0, 500)
     for second in range(11, 15):

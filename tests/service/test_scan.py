@@ -158,6 +158,8 @@ def test_better_is_by_what_was_held_out():
         return replace(snapshot, quality=Quality(held_out_error=error))
 
     assert is_better(of(0.1), of(0.2))
+    assert is_better(of(0.1), of(0.103))
+    assert not is_better(of(0.1), of(0.101))
     assert not is_better(of(0.2), of(0.1))
     assert not is_better(None, of(0.1))
     assert is_better(of(0.1), of(float("nan")))
