@@ -29,8 +29,9 @@ class Health:
     """Rounds of trials, interleaved with the engine's steps; its object is not touched.
 
     The first comes with enough exposures, the next at twice as many each, as long as
-    held-out exposures are poorly predicted or a finding stands. By steps, never by the
-    clock: the same steps give the same findings.
+    held-out exposures are poorly predicted or a finding stands. Where nobody waits for
+    pixels any more, trials on such data take as long as the engine's steps. By steps,
+    never by the clock: the same steps give the same findings.
     """
 
     def __init__(
@@ -58,12 +59,21 @@ class Health:
         """Whether a round is under way."""
         return self._round is not None
 
-    def advance(self, exposures: int) -> None:
-        """Take what trial steps the engine's last one, of so many exposures, allows."""
+    @property
+    def pressing(self) -> bool:
+        """Whether a round is under way that may tell why data are poorly predicted."""
+        return self._poor and self.busy
+
+    def advance(self, exposures: int, *, patient: bool = False) -> None:
+        """Take what trial steps the engine's last one, of so many exposures, allows.
+
+        ``patient``: nobody waits for pixels.
+        """
         if self._round is None:
             return
         o = self._options
-        self._credit += exposures * (o.share_poor if self._poor else o.share)
+        share = o.share_poor if self._poor else o.share
+        self._credit += exposures * (1.0 if patient and self._poor else share)
         while self._credit > 0:
             taken = self._round.advance()
             self._credit = self._credit - DEARER * taken if taken else 0.0

@@ -41,6 +41,9 @@ and the probe's wait for its aberrations; 50 % array overlap has 1.6, 70 % 3.6. 
 fewer, pixels fit every frame and are wrong in between, and a probe that is not free
 leaves its error to the object. With more, the pixels of a free probe take up a wrong
 defocus: of a tenth, that cost 16 dB on 400 frames at 85 %, and 4 dB on 100 at 70 %."""
+LEARNED = 300
+"""Steps after which data that are still poorly predicted need a verdict more than steps
+do, where nobody waits for pixels."""
 FITTED = 4
 """Steps between two fits of held-out exposures' own places and brightness."""
 
@@ -162,7 +165,8 @@ class Reconstruction:
         self._last = stats
         if self.nuisance is not None and self.engine.steps % FITTED == 0:
             self._fit_held_out(fade)
-        self.health.advance(len(slots))
+        patient = not live and self.engine.steps >= LEARNED
+        self.health.advance(len(slots), patient=patient)
         if self.engine.steps % LOOK == 0:
             self._look()
         judge = self.predictor.judged if self.released and self._determined else None

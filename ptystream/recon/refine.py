@@ -44,12 +44,19 @@ class Refiner:
         self.why: str | None = "no time was given" if max_s == 0 else None
 
     def saw(
-        self, error: float, now_s: float, steps: int, *, still: bool = False
+        self,
+        error: float,
+        now_s: float,
+        steps: int,
+        *,
+        still: bool = False,
+        awaited: bool = False,
     ) -> bool:
         """Take note of a held-out error after so many steps; True if it is to be kept.
 
         NaN (nothing is held out) never improves: then only time runs. ``still``: what
-        was measured does not learn at present, so that is no stall.
+        was measured does not learn at present, so that is no stall. ``awaited``:
+        something else is to end first, so a stall ends nothing.
         """
         moved = still or steps < SETTLED_STEPS
         if moved or error < self._best * (1 - self._gain):
@@ -60,7 +67,7 @@ class Refiner:
             self.why = f"the limit of {self._max_s:g} s"
         elif waited and steps - self._moved_steps >= PATIENCE_STEPS:
             self._moved_s, self._moved_steps = now_s, steps
-            self._stalled()
+            self._stalled(awaited)
         return as_good(error, self._best)
 
     def stepped(self) -> None:
@@ -69,8 +76,9 @@ class Refiner:
         if self.why is None and self._taken == self._max_steps:
             self.why = f"the limit of {self._max_steps} steps"
 
-    def _stalled(self) -> None:
+    def _stalled(self, awaited: bool) -> None:
         """Slow down, or stop."""
-        if self.fade <= SLOWEST:
+        if self.fade > SLOWEST:
+            self.fade *= SLOWER
+        elif not awaited:
             self.why = "held-out quality stopped improving"
-        self.fade *= SLOWER

@@ -223,8 +223,11 @@ class ScanRun:
         watch = self.config.refine.watch
         error = watched(snapshot, watch) if snapshot else float("nan")
         steps = snapshot.step if snapshot else 0
-        still = self.recon is not None and self.recon.trying
-        if refiner.saw(error, self._clock(), steps, still=still):
+        still = awaited = False
+        if self.recon is not None:
+            still, awaited = self.recon.trying, self.recon.health.pressing
+        now_s = self._clock()
+        if refiner.saw(error, now_s, steps, still=still, awaited=awaited):
             self._best = snapshot
 
     def _begin(self) -> None:
@@ -362,7 +365,7 @@ class ScanRun:
 
 
 def with_last(best: Snapshot | None, last: Snapshot) -> Snapshot | None:
-    """Return the best with what the last knows of the run: resolution, convergence."""
+    """Return the best with what the last knows of the run: resolution, health."""
     if best is None:
         return None
     quality = dataclasses.replace(
@@ -370,7 +373,7 @@ def with_last(best: Snapshot | None, last: Snapshot) -> Snapshot | None:
         resolution_m=last.quality.resolution_m,
         converged=last.quality.converged,
     )
-    return dataclasses.replace(best, quality=quality, frc=last.frc)
+    return dataclasses.replace(best, quality=quality, frc=last.frc, health=last.health)
 
 
 def is_better(best: Snapshot | None, other: Snapshot, watch: Watch = "error") -> bool:

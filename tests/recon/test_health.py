@@ -100,6 +100,23 @@ def test_the_same_steps_give_the_same_finding():
     assert made[0].findings == made[1].findings != ()
 
 
+def test_trials_of_poor_data_go_on_sooner_where_nobody_waits():
+    def steps(explained: float, *, patient: bool) -> int:
+        health = health_of(late(2), ReconOptions(), [Hypothesis(lag=2)])
+        health.look(explained, PROBE)
+        taken = 0
+        while health.busy:
+            assert health.pressing == (explained < 0.9)
+            health.advance(16, patient=patient)
+            health.look(explained, PROBE)
+            taken += 1
+        return taken
+
+    poor = steps(0.1, patient=False)
+    assert steps(0.1, patient=True) < 0.5 * poor
+    assert steps(0.99, patient=True) > poor
+
+
 def test_what_no_longer_holds_is_taken_back():
     health = judged(health_of(FAULTS["axes swapped"], ReconOptions(), [SWAPPED]))
     assert health.findings

@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from ptystream.recon.refine import Refiner
 
 
@@ -48,6 +50,17 @@ def test_the_newest_is_kept_of_those_that_are_alike():
     assert refiner.saw(0.5, 3.0, 1030)
     assert not refiner.saw(0.52, 4.0, 1040)
     assert not refiner.saw(math.nan, 5.0, 1050)
+
+
+def test_a_stall_ends_nothing_while_something_is_awaited():
+    refiner = a_refiner()
+    for second in range(40):
+        refiner.saw(0.5, float(second), 1000 + 100 * second, awaited=True)
+    assert refiner.why is None
+    assert refiner.fade == pytest.approx(0.09)
+    for second in range(40, 44):
+        refiner.saw(0.5, float(second), 1000 + 100 * second)
+    assert refiner.why == "held-out quality stopped improving"
 
 
 def test_what_is_worse_at_first_than_an_empty_object_is_no_stall():

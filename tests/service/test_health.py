@@ -4,6 +4,7 @@ Two lines or a bit more of each, simulated; what was put in is known, and no mor
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from ptystream.config import load
 from ptystream.recon.findings import Finding
+from ptystream.service.offline import StepClock
 from ptystream.service.scan import ScanRun
 from ptystream.sim.experiment import build
 from ptystream.sim.settings import preset
@@ -170,6 +172,25 @@ def test_wrong_positions_are_named(fault):
     count = 200 if fault == "half as fast" else FRAMES
     found = verdict(start, frames[:200], wrong(places[:200]), count)
     assert [f.fault for f in found] == [name]
+
+
+def test_a_run_that_stalls_waits_for_the_verdict():
+    start, frames, places = simulated("read-out noise", 5)
+    late = at(places[:200], NUMBER - 2)
+    clock, engine = StepClock(), replace(CONFIG.engine, batch=64)
+    config = CONFIG.model_copy(update={"engine": engine})
+    run = ScanRun(start, config, run="r", clock=clock)
+    for exposure in islice(exposures(frames, late), 200):
+        run.add(exposure)
+    run.end("complete")
+    while not run.done:
+        run.step()
+        clock.tick()
+    snapshot, end = run.result()
+    assert end.refined == "held-out quality stopped improving"
+    assert snapshot is not None
+    assert [f.fault for f in snapshot.health] == ["positions lag"]
+    assert "add 2 to positions.lag" in snapshot.health[0].detail
 
 
 DETECTORS = {
