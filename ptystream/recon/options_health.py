@@ -27,7 +27,8 @@ class HealthOptions:
     """Time that trials may take, over that of the engine's own steps; a round takes 6
     to 11 s of one core at 64²."""
     share_poor: Share = 0.3
-    """The same while held-out exposures are poorly predicted, or nothing is known."""
+    """The same while held-out exposures are poorly predicted, or nothing is known;
+    after the last frame and 300 steps, trials take as long as the engine then."""
     explained: Share = 0.9
     """Well predicted: this part of what is not noise, over an empty object."""
     passes: Count = 10
