@@ -11,7 +11,6 @@ PATIENCE_STEPS = 50
 SETTLED_STEPS = 500
 """Before so many steps nothing is a stall. An empty object predicts the held-out frames
 of a sparse scan better than one that is half learned: stopping then would keep it."""
-
 CHANCE = 0.02
 """Held-out errors this close are alike: of such states the newest is kept. The lowest
 of many alike is there by chance, and often an early one."""

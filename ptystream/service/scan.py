@@ -217,7 +217,7 @@ class ScanRun:
             return None  # said when the reconstruction is to begin
 
     def _check(self, refiner: Refiner, now_s: float) -> None:
-        """Measure, and keep the state if it is the best so far."""
+        """Measure, and keep the state if none before was better than by chance."""
         self._checked_s = now_s
         snapshot = self.snapshot()
         watch = self.config.refine.watch
@@ -226,8 +226,8 @@ class ScanRun:
         still = awaited = False
         if self.recon is not None:
             still, awaited = self.recon.trying, self.recon.health.pressing
-        now_s = self._clock()
-        if refiner.saw(error, now_s, steps, still=still, awaited=awaited):
+        told = {"still": still, "awaited": awaited}
+        if refiner.saw(error, self._clock(), steps, **told):
             self._best = snapshot
 
     def _begin(self) -> None:
