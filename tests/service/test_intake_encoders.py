@@ -70,7 +70,6 @@ def test_arrays_and_a_box_are_joined_by_index_as_the_settings_say(lag):
             'positions.x={column="INENC2.VAL", scale_m=1e-9}',
             'positions.y={column="INENC3.VAL", scale_m=-1e-9, offset_m=1e-6}',
             f"positions.lag={lag}",
-            "scan.late_s=0.5",
         ]
         with Intake(load(environment={}, flags=flags)) as intake:
             assert publisher.poll(10_000)
