@@ -34,6 +34,9 @@ SHARE, LONGEST = 4, 200
 many: the challenger's turn is not shown."""
 SHORT = 50
 """At most so many in a round that comes of more exposures."""
+LONG = 75
+"""A challenger with more steps before it than this, when so many exposures have come,
+gives up: a short round, with the rest before it, ends sooner than the long one."""
 
 
 class Verdict(NamedTuple):
@@ -113,6 +116,8 @@ class Contest:
             return False
         self._left -= 1
         if self._left:
+            if self._left > LONG and self._outgrown(seen):
+                self._give_up(engine, box)
             return False
         if engine.objects is not self.leader.objects:
             self._let(engine, self.leader, box)
@@ -124,8 +129,23 @@ class Contest:
         if steps >= self._next:
             return max(self._first, min(steps // SHARE, LONGEST))
         length = max(self._first, min(steps // SHARE, SHORT))
-        more = 0 < self._seen * MORE <= seen
+        more = self._seen > 0 and self._outgrown(seen)
         return length if more and steps >= self._ended + length else 0
+
+    def _outgrown(self, seen: int) -> bool:
+        """Tell whether so many exposures have come that the last round tells little."""
+        return seen >= self._seen * MORE
+
+    def _give_up(self, engine: Engine, box: Box) -> None:
+        """End a challenger's turn without a verdict, for a short round on all there is.
+
+        The leader makes up for the turn first.
+        """
+        if engine.objects is not self.leader.objects:
+            self._challenger = None
+            self._ended = engine.steps + self._length - self._left
+            self._next = self._ended + 3 * SHORT
+            self._let(engine, self.leader, box)
 
     def _challenge(self, box: Box) -> Side:
         """Return the other kind of pixels, with a copy of the leader's probe."""

@@ -116,6 +116,22 @@ def test_more_exposures_are_a_reason_for_a_short_round():
     assert ring.turns[turns:].count("plain") == SHORT
 
 
+@pytest.mark.parametrize(("into", "given_up"), [(10, True), (100, True), (150, False)])
+def test_a_long_turn_is_given_up_for_exposures_that_come_meanwhile(into, given_up):
+    ring = Ring(plain_error=1.0, smooth_error=1.0)
+    assert (
+        ring.go(1280 + into) == []
+    )  # the round that begins there is of 200 steps each
+    turns, ring.plain_error = len(ring.turns), 0.1
+    assert ring.turns[-into:].count("plain") == into
+    ring.seen = 150
+    (led,) = ring.go(400)
+    rest = into + 1 + SHORT  # as long as the turn was, and a short one's rest
+    assert led - turns == (1 + rest + 2 * SHORT if given_up else 400 - into)
+    tried = ring.turns[1280:led].count("plain")
+    assert tried == (into + 1 + SHORT if given_up else 200)
+
+
 def test_however_a_scan_grows_challengers_have_a_third_at_most():
     still, ring = (Ring(plain_error=1.0, smooth_error=1.0, seen=8) for _ in range(2))
     still.go(700)
