@@ -41,7 +41,7 @@ and the probe's wait for its aberrations; 50 % array overlap has 1.6, 70 % 3.6. 
 fewer, pixels fit every frame and are wrong in between, and a probe that is not free
 leaves its error to the object. With more, the pixels of a free probe take up a wrong
 defocus: of a tenth, that cost 16 dB on 400 frames at 85 %, and 4 dB on 100 at 70 %."""
-LEARNED = 300
+LEARNED = 100
 """Steps after which data that are still poorly predicted need a verdict more than steps
 do, where nobody waits for pixels."""
 FITTED = 4
