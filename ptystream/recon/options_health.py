@@ -28,7 +28,7 @@ class HealthOptions:
     to 11 s of one core at 64²."""
     share_poor: Share = 0.3
     """The same while held-out exposures are poorly predicted, or nothing is known;
-    after the last frame and 100 steps, trials take as long as the engine then."""
+    after the last frame and 100 steps, half as long again as the engine's steps."""
     explained: Share = 0.9
     """Well predicted: this part of what is not noise, over an empty object."""
     passes: Count = 10
