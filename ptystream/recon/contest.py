@@ -34,7 +34,7 @@ SHARE, LONGEST = 4, 200
 many: the challenger's turn is not shown."""
 SHORT = 50
 """At most so many in a round that comes of more exposures."""
-LONG = 75
+LONG = SHORT * 3 // 2
 """A challenger with more steps before it than this, when so many exposures have come,
 gives up: a short round, with the rest before it, ends sooner than the long one."""
 

@@ -60,7 +60,7 @@ class Refiner:
         moved = still or steps < SETTLED_STEPS
         if moved or error < self._best * (1 - self._gain):
             self._moved_s, self._moved_steps = now_s, steps
-        self._best = error if error < self._best else self._best
+        self._best = min(self._best, error)  # NaN is not below it
         waited = now_s - self._moved_s >= self._patience_s
         if now_s - self._began_s >= self._max_s:
             self.why = f"the limit of {self._max_s:g} s"

@@ -223,11 +223,11 @@ class ScanRun:
         watch = self.config.refine.watch
         error = watched(snapshot, watch) if snapshot else float("nan")
         steps = snapshot.step if snapshot else 0
-        still = awaited = False
-        if self.recon is not None:
-            still, awaited = self.recon.trying, self.recon.health.pressing
-        told = {"still": still, "awaited": awaited}
-        if refiner.saw(error, self._clock(), steps, **told):
+        recon = self.recon
+        still = recon is not None and recon.trying
+        awaited = recon is not None and recon.health.pressing
+        now_s = self._clock()  # a snapshot takes its time
+        if refiner.saw(error, now_s, steps, still=still, awaited=awaited):
             self._best = snapshot
 
     def _begin(self) -> None:

@@ -119,9 +119,7 @@ def test_more_exposures_are_a_reason_for_a_short_round():
 @pytest.mark.parametrize(("into", "given_up"), [(10, True), (100, True), (150, False)])
 def test_a_long_turn_is_given_up_for_exposures_that_come_meanwhile(into, given_up):
     ring = Ring(plain_error=1.0, smooth_error=1.0)
-    assert (
-        ring.go(1280 + into) == []
-    )  # the round that begins there is of 200 steps each
+    assert ring.go(1280 + into) == []  # a round of 200 steps each begins at 1280
     turns, ring.plain_error = len(ring.turns), 0.1
     assert ring.turns[-into:].count("plain") == into
     ring.seen = 150
